@@ -10,6 +10,8 @@ from lightcycle.schedules.checks import at_least, within
 from lightcycle.schedules.horizon import Horizon
 from lightcycle.schedules.phase import Phase, curve, scaled
 
+_ROUNDING = 1e-12  # shares are floats: 4 / 13 is the border behind 1 / 13 + 3 / 13
+
 
 @dataclass(kw_only=True)
 class Schedule:
@@ -78,13 +80,14 @@ class Schedule:
             )
         part = self.warmup / epochs
         own = self.phases(epochs - self.warmup, None if steps is None else round(steps * (1 - part)))
+        own = scaled(own, 1.0 - part)
         momentum = own[0].momentum
         first = Phase(
             part,
             curve(shapes.linear, self.warmup_start * own[0].factor(0.0), own[0].factor(0.0)),
             None if momentum is None else curve(shapes.constant, momentum(0.0), momentum(0.0)),
         )
-        return [first, *scaled(own, 1.0 - part)]
+        return [first, *own]
 
     def __call__(self, t: float, *, epochs: float | None = None, steps: int | None = None) -> float:
         """The multiplier at time ``t`` from 0 to 1; at a border it is the value of the phase that begins.
@@ -94,7 +97,7 @@ class Schedule:
         """
         pieces = self.all_phases(self.epochs if epochs is None else epochs, steps)
         ends = list(accumulate(piece.share for piece in pieces))
-        index = min(bisect_right(ends, t), len(pieces) - 1)
+        index = min(bisect_right(ends, t + _ROUNDING), len(pieces) - 1)
         start = ends[index] - pieces[index].share
         return pieces[index].factor(min(max((t - start) / pieces[index].share, 0.0), 1.0))
 
@@ -147,7 +150,7 @@ class BoundSchedule:
         edges, start = self.edges, 0
         cycles = sum(piece.ends_cycle for piece in self.pieces)
         for piece, end in zip(self.pieces, edges, strict=True):
-            if piece.ends_cycle and end == start:
+            if piece.ends_cycle and end <= start:
                 raise ValueError(
                     f"{cycles} cycles do not fit into a run of {self.horizon.steps} steps: some would have no step; "
                     "use fewer cycles or a longer run"
@@ -168,7 +171,12 @@ class BoundSchedule:
     def edges(self) -> list[int]:
         """The number of steps done at the end of each phase; the last is the run's."""
         ends = accumulate(piece.share for piece in self.pieces[:-1])
-        return [*(self.horizon.step_at_fraction(end) for end in ends), self.horizon.steps]
+        edges = [*(self.horizon.step_at_fraction(end) for end in ends), self.horizon.steps]
+        for i in reversed(range(1, len(edges))):
+            # However short the run, the phase that closes a cycle keeps a step: the lowest point is trained with.
+            if not self.pieces[i - 1].ends_cycle:
+                edges[i - 1] = min(edges[i - 1], edges[i] - self.pieces[i].reaches_end)
+        return edges
 
     @cached_property
     def cycle_ends(self) -> tuple[int, ...]:
@@ -190,9 +198,11 @@ class BoundSchedule:
         index = bisect_right(self.edges, step)
         piece, start, end = self.pieces[index], self.edges[index - 1] if index else 0, self.edges[index]
         if not piece.reaches_end:
+            if piece.by_epoch:
+                start, step, end = (self.horizon.epoch_at(count) for count in (start, step, end))
             return piece, (step - start) / (end - start)
         if end - start > 1:
             return piece, (step - start) / (end - start - 1)
-        # A cycle of one step trains at its peak; the single step that closes a longer cycle sits at its low end.
-        alone = index == 0 or self.pieces[index - 1].ends_cycle
+        # A cycle of one step trains at the top of its fall; the single step that closes a longer one, at the low end.
+        alone = start == 0 or self.pieces[index - 1].ends_cycle
         return piece, 0.0 if alone else 1.0

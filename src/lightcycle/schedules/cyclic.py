@@ -184,6 +184,8 @@ class OneCycle(Schedule):
             from_zero_to_below(
                 self, "pct_start", 1.0 if self.style == "cosine" else 0.5, "something must be left to fall"
             )
+            if self.style == "linear":
+                above(self, "pct_start", 0.0, "at 0 the lines never reach the peak; 0.45 is Smith's")
         momenta(self, 3, "[0.95,0.85,0.95]")
 
     def phases(self, epochs: float | None, steps: int | None) -> list[Phase]:

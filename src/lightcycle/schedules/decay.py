@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 from lightcycle.schedules import shapes
 from lightcycle.schedules.base import Schedule, needs_epochs
@@ -38,7 +39,7 @@ class StepDecay(Schedule):
 
     Args:
         every: epochs between two drops.
-        milestones: the epochs of the drops instead; then ``every`` is not used.
+        milestones: the epochs of the drops instead, counted behind the warm-up; then ``every`` is not used.
         factor: what each drop multiplies the rate by.
 
     >>> [StepDecay(every=2, factor=0.1)(t, epochs=4) for t in (0.0, 0.49, 0.5)]
@@ -55,15 +56,18 @@ class StepDecay(Schedule):
         super().__post_init__()
         above(self, "every", 0.0, "30 drops the rate after every 30 epochs")
         above(self, "factor", 0.0, "0.1 divides the rate by ten")
-        if self.milestones is not None and (not self.milestones or sorted(set(self.milestones)) != self.milestones):
+        if self.milestones is not None and (
+            not self.milestones or not all(early < late for early, late in pairwise(self.milestones))
+        ):
             raise ValueError(f"schedule.milestones must be epochs that increase (got {self.milestones}); try [3,5]")
-        if self.milestones and self.milestones[0] <= 0:
+        if self.milestones and not self.milestones[0] > 0:
             raise ValueError(f"schedule.milestones must be > 0 (got {self.milestones}); the first drop ends a phase")
 
     def misfit(self, epochs: float) -> str | None:
-        if self.milestones and self.milestones[-1] >= epochs:
+        if self.milestones and self.milestones[-1] >= epochs - self.warmup:
+            behind = f" behind its warm-up of {self.warmup:g}" if self.warmup else ""
             return (
-                f"schedule.milestones={self.milestones} reaches past the end of a run of {epochs:g} epochs; "
+                f"schedule.milestones={self.milestones} reaches past the end of a run of {epochs:g} epochs{behind}; "
                 "drop the milestones that never come, or make the run longer"
             )
         return None
@@ -118,7 +122,8 @@ class ExponentialDecay(_Rate):
         self._check("0.69 halves the rate in one unit")
 
     def phases(self, epochs: float | None, steps: int | None) -> list[Phase]:
-        return [Phase(1.0, partial(_exp_decay, self.k * self._elapsed(epochs, steps)))]
+        decay = partial(_exp_decay, self.k * self._elapsed(epochs, steps))
+        return [Phase(1.0, decay, by_epoch=self.unit == "epoch")]
 
 
 @dataclass(kw_only=True)
@@ -143,7 +148,8 @@ class InverseTimeDecay(_Rate):
         self._check("1.0 halves the rate after the first unit")
 
     def phases(self, epochs: float | None, steps: int | None) -> list[Phase]:
-        return [Phase(1.0, partial(_inverse, self.k * self._elapsed(epochs, steps)))]
+        decay = partial(_inverse, self.k * self._elapsed(epochs, steps))
+        return [Phase(1.0, decay, by_epoch=self.unit == "epoch")]
 
 
 @dataclass(kw_only=True)

@@ -54,6 +54,8 @@ class Horizon:
         """
         if steps_per_epoch is None:
             return cls(steps)
+        if steps_per_epoch < 1:
+            raise ValueError(f"steps_per_epoch must be >= 1 (got {steps_per_epoch}); None has no epochs")
         return cls(steps, (steps_per_epoch,) * math.ceil(steps / steps_per_epoch))
 
     @cached_property

@@ -29,6 +29,7 @@ class Phase:
         reaches_end: the last step sits at position 1, so that the end value is trained with. Otherwise the position 1
             is where the next phase begins.
         ends_cycle: the model is worth keeping at the last step.
+        by_epoch: the position runs with the epochs, not with the steps; they differ when epochs differ in length.
     """
 
     share: float
@@ -36,6 +37,7 @@ class Phase:
     momentum: Curve | None = None
     reaches_end: bool = False
     ends_cycle: bool = False
+    by_epoch: bool = False
 
 
 def low_end(share: float, factor: Curve, momentum: Curve | None = None) -> Phase:

@@ -99,9 +99,7 @@ class ReduceOnPlateau(MetricDriven):
         return {**state, "factor": lower, "bad": 0, "cooldown": self.cooldown}
 
     def _better(self, value: float, best: float) -> bool:
-        if math.isinf(best):
-            return value != best and not math.isnan(value)
-        margin = self.threshold * abs(best)
+        margin = 0.0 if math.isinf(best) else self.threshold * abs(best)
         return value < best - margin if self.mode == "min" else value > best + margin
 
 

@@ -1,0 +1,99 @@
+"""The plan of a run, before it: its horizon and its picture, from counts alone. No torch, no pixels."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from lightcycle.app.settings import Settings, read
+from lightcycle.data.count import Counts, count
+from lightcycle.report.timeline import Timeline, draw
+from lightcycle.schedules import BoundSchedule, Horizon
+
+
+def batches_per_epoch(settings: Settings, counts: Counts) -> int:
+    """Training batches of an epoch, as the loader and ``limit_train_batches`` will have them."""
+    size, count = settings.data.batch_size, counts.train
+    whole = max(count // size, 1) if settings.data.drop_last else math.ceil(count / size)
+    trainer = settings.trainer
+    if trainer.overfit_batches:
+        limit = trainer.overfit_batches
+    else:
+        limit = trainer.limit_train_batches
+    return min(whole, limit) if isinstance(limit, int) else int(whole * limit)
+
+
+def horizon(settings: Settings, counts: Counts) -> Horizon:
+    """The optimizer steps of the run."""
+    batches = batches_per_epoch(settings, counts)
+    if batches < 1:
+        raise ValueError(
+            f"trainer.limit_train_batches={settings.trainer.limit_train_batches} of "
+            f"{counts.train // settings.data.batch_size} batches leaves none; give a larger share, or a whole number"
+        )
+    steps = math.ceil(batches / settings.trainer.accumulate_grad_batches)
+    total = round(settings.epochs * steps) or 1
+    if settings.trainer.max_steps >= 0:
+        total = min(total, settings.trainer.max_steps)
+    return Horizon.of_steps(total, steps)
+
+
+def bound(settings: Settings, run: Horizon) -> BoundSchedule:
+    """The schedule over that horizon; a run cut short by ``max_steps`` has the whole of it, in small."""
+    cut = run.steps < sum(run.lengths) or run.epochs < settings.epochs
+    return settings.schedule.bind(run, stretch=cut)
+
+
+def timeline(settings: Settings, plan: BoundSchedule, title: str, groups: list[str] | None = None) -> Timeline:
+    """The picture's data: rates of each group, momentum, epochs and cycle ends."""
+    run = plan.horizon
+    rates = [settings.lr * plan.factor(step) for step in range(run.steps)]
+    momentum = [plan.momentum(step) for step in range(run.steps)] if plan.momentum(0) is not None else None
+    return Timeline(
+        title=title,
+        steps=run.steps,
+        epoch_edges=[*run.starts[:-1], run.steps],
+        lr={name: rates for name in groups or ["all"]},
+        momentum=momentum if has_momentum(settings) else None,
+        cycle_ends=list(plan.cycle_ends),
+    )
+
+
+def has_momentum(settings: Settings) -> bool:
+    """Whether the optimizer has a momentum that a schedule can move."""
+    optimizer = settings.optimizer
+    return hasattr(optimizer, "beta1") or getattr(optimizer, "momentum", 0.0) > 0.0
+
+
+def title(settings: Settings, choices: dict[str, str]) -> str:
+    """One line that says which run this is."""
+    names = " · ".join(choices.get(group, "?") for group in ("schedule", "data", "model", "optimizer"))
+    return f"{names} · lr {settings.lr:g} · seed {settings.seed}"
+
+
+def describe(settings: Settings, plan: BoundSchedule, counts: Counts) -> str:
+    """The run's length in epochs, steps and images, in a line."""
+    run, data = plan.horizon, settings.data
+    images = run.steps * settings.trainer.accumulate_grad_batches * min(data.batch_size, counts.train)
+    cycles = f", cycles end at steps {', '.join(map(str, plan.cycle_ends))}" if len(plan.cycle_ends) > 1 else ""
+    return (
+        f"{run.epochs:g} epochs, {run.steps:,} steps, about {images:,} images "
+        f"({counts.train:,} training, {counts.val:,} validation, {counts.test:,} test images){cycles}"
+    )
+
+
+def show(config: DictConfig) -> None:
+    """Writes ``timeline.png`` and prints the run's length."""
+    settings = read(config)
+    counts = count(settings.data)
+    plan = bound(settings, horizon(settings, counts))
+    line = title(settings, chosen(HydraConfig.get().runtime.choices))
+    path = draw(timeline(settings, plan, line), Path(config.folder) / "timeline.png")
+    print(line, describe(settings, plan, counts), path.absolute(), sep="\n")
+
+
+def chosen(choices: Any) -> dict[str, str]:
+    """Which option each of our groups has, Hydra's own groups left out."""
+    return {group: str(option) for group, option in choices.items() if "hydra" not in group}

@@ -1,0 +1,214 @@
+"""``ParamScheduler``: applies one schedule to the learning rate and the momentum, at every optimizer step."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from lightcycle.callbacks.clock import StageClock, is_cut_short
+from lightcycle.schedules import BoundSchedule, Horizon, MetricDriven, Schedule
+
+QUANTITIES = ("lr", "momentum")
+ON_RESUME = ("same", "keep", "replan")
+
+
+class ParamScheduler(Callback):
+    """Sets ``lr = base lr of the group * schedule(step)`` before every optimizer step, and momentum where it moves.
+
+    The base rates are those that ``configure_optimizers`` gave the groups, so that discriminative rates keep their
+    ratios. Values are recomputed from the step: a resumed run continues the trace exactly. Works with any
+    ``LightningModule`` of one optimizer that returns no LR scheduler of its own::
+
+        trainer = Trainer(max_epochs=7, callbacks=[ParamScheduler(SGDR(cycles=3, cycle_mult=2))])
+
+    In the app it is always there; its YAML is the schedule group::
+
+        schedule:
+          cycles: 3
+          cycle_mult: 2
+
+    Args:
+        schedule: what to apply.
+        quantities: which of ``lr`` and ``momentum`` this callback owns; two callbacks may not own the same one.
+        stretch: fits a schedule with a length of its own into the trainer's epochs.
+        steps_per_epoch: optimizer steps of an epoch (or a list, one for each), for data that does not say.
+        on_resume: what to do when a checkpoint was planned with another length or schedule. ``same`` refuses,
+            ``keep`` follows the old length and stays at its last value, ``replan`` follows the new plan.
+
+    Raises:
+        ValueError: in a sentence, if another hand is on the same quantity, if the module optimizes manually or has
+            several optimizers, if nothing bounds the run, or if the schedule does not fit it.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        *,
+        quantities: Sequence[str] = QUANTITIES,
+        stretch: bool = False,
+        steps_per_epoch: int | Sequence[int] | None = None,
+        on_resume: str = "same",
+    ) -> None:
+        if not quantities or not set(quantities) <= set(QUANTITIES):
+            raise ValueError(f"quantities must be some of lr, momentum (got {list(quantities)!r})")
+        if on_resume not in ON_RESUME:
+            raise ValueError(f"on_resume must be one of {', '.join(ON_RESUME)} (got {on_resume!r})")
+        self.schedule = schedule
+        self.quantities = tuple(quantities)
+        self.stretch = stretch
+        self.on_resume = on_resume
+        self.clock = StageClock(steps_per_epoch)
+        self.plan: BoundSchedule | None = None
+        self.base_lrs: list[float] = []
+        self.metric_state = schedule.start() if isinstance(schedule, MetricDriven) else None
+        self._restored: dict[str, Any] | None = None
+        self._last_step = -1
+
+    @property
+    def state_key(self) -> str:
+        """Two of these may live in one trainer, each owning other quantities."""
+        return f"ParamScheduler[{','.join(self.quantities)}]"
+
+    # -- the start of a fit ------------------------------------------------------------------------------------------
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        others = [c for c in trainer.callbacks if isinstance(c, ParamScheduler) and c is not self]
+        shared = {name for other in others for name in other.quantities} & set(self.quantities)
+        if stage == "fit" and shared:
+            raise ValueError(
+                f"two ParamSchedulers set the {' and the '.join(sorted(shared))}; drop one, or give each its own: "
+                "ParamScheduler(..., quantities=['lr']) and ParamScheduler(..., quantities=['momentum'])"
+            )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        refuse_other_hands(trainer, pl_module)
+        self.base_lrs = [float(group["lr"]) for group in trainer.optimizers[0].param_groups]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        restored, self._restored = self._restored, None
+        now = self.clock.start(trainer, resumed=restored is not None)
+        if restored is None:
+            if isinstance(self.schedule, MetricDriven):
+                self.metric_state = self.schedule.start()
+        else:
+            now = self._resume(restored, now, trainer)
+        self.plan = self.schedule.bind(now, stretch=self.stretch or is_cut_short(trainer, now))
+        self._last_step = -1
+
+    def _resume(self, saved: dict[str, Any], now: Horizon, trainer: Trainer) -> Horizon:
+        """Takes the saved base rates, and settles which length counts."""
+        groups = len(trainer.optimizers[0].param_groups)
+        if len(saved["base_lrs"]) != groups:
+            raise ValueError(
+                f"the checkpoint has {len(saved['base_lrs'])} parameter groups and the optimizer {groups}; "
+                "build the optimizer as it was when the checkpoint was written"
+            )
+        if saved["base_lrs"] != self.base_lrs:
+            rank_zero_info(f"resumed with the base rates of the checkpoint, {saved['base_lrs']}, not {self.base_lrs}")
+        self.base_lrs, self.metric_state = list(saved["base_lrs"]), saved["metric_state"]
+        then = self.clock.load_state_dict(saved["clock"])
+        if (then == now and saved["schedule"] == repr(self.schedule)) or self.on_resume == "replan" or then is None:
+            return now
+        if self.on_resume == "keep":
+            return then
+        raise ValueError(
+            f"the checkpoint was planned as {saved['schedule']} over {then.steps} steps, and this run is "
+            f"{self.schedule!r} over {now.steps}: the rate would jump. Run it as it was, or choose: "
+            "ParamScheduler(..., on_resume='keep') follows the old plan, on_resume='replan' the new one"
+        )
+
+    # -- every step --------------------------------------------------------------------------------------------------
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        step = self.clock.step(trainer)
+        if step == self._last_step:  # the later batches of an accumulation window
+            return
+        self._last_step = step
+        self.apply(trainer.optimizers[0], step)
+
+    def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Writes the values of one step into the optimizer's groups."""
+        if "lr" in self.quantities:
+            factor = self.plan.factor(step)
+            if self.metric_state is not None:
+                factor *= self.metric_state["factor"]
+            for group, base in zip(optimizer.param_groups, self.base_lrs, strict=True):
+                set_lr(group, base * factor)
+        if "momentum" in self.quantities and (momentum := self.plan.momentum(step)) is not None:
+            for group in optimizer.param_groups:
+                set_momentum(group, momentum)
+
+    # -- metrics -----------------------------------------------------------------------------------------------------
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking and self._watched() and not self._waits_for_epoch_end(trainer):
+            self._update(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._watched() and self._waits_for_epoch_end(trainer):
+            self._update(trainer)
+
+    def _watched(self) -> tuple[str, ...]:
+        return self.schedule.metrics if isinstance(self.schedule, MetricDriven) else ()
+
+    def _waits_for_epoch_end(self, trainer: Trainer) -> bool:
+        """Metrics named ``train...`` are whole at the epoch's end; all others come with a validation, if there is one."""
+        return not trainer.enable_validation or any(name.startswith("train") for name in self._watched())
+
+    def _update(self, trainer: Trainer) -> None:
+        logged = trainer.callback_metrics
+        if missing := [name for name in self._watched() if name not in logged]:
+            raise ValueError(
+                f"{type(self.schedule).__name__} watches {' and '.join(missing)}, which nobody logged; "
+                f"logged are: {', '.join(sorted(logged)) or 'none'}"
+            )
+        self.metric_state = self.schedule.update(self.metric_state, {n: float(logged[n]) for n in self._watched()})
+        self._last_step = -1
+
+    # -- the checkpoint ----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "schedule": repr(self.schedule),
+            "clock": self.clock.state_dict(),
+            "base_lrs": self.base_lrs,
+            "metric_state": self.metric_state,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._restored = state_dict
+        self.clock.load_state_dict(state_dict["clock"])
+
+
+def refuse_other_hands(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Raises a sentence unless Lightning steps the (then only) optimizer, with no scheduler beside it."""
+    name = type(pl_module).__name__
+    if not pl_module.automatic_optimization:
+        raise ValueError(
+            f"{name} optimizes manually, so nobody can tell which step belongs to which optimizer; set "
+            "automatic_optimization = True, or call the schedule yourself: schedule.bind(horizon).factor(step)"
+        )
+    if trainer.lr_scheduler_configs:
+        own = type(trainer.lr_scheduler_configs[0].scheduler).__name__
+        raise ValueError(
+            f"{name}.configure_optimizers also returns {own}, and two hands on one learning rate undo each other; "
+            "return the optimizer alone, or drop the ParamScheduler"
+        )
+
+
+def set_lr(group: dict[str, Any], value: float) -> None:
+    """Sets a group's rate; a tensor (capturable or compiled optimizers) is filled in place."""
+    if isinstance(group["lr"], torch.Tensor):
+        group["lr"].fill_(value)
+    else:
+        group["lr"] = value
+
+
+def set_momentum(group: dict[str, Any], value: float) -> None:
+    """Sets SGD's and RMSprop's momentum where it is on, and Adam's beta1; other optimizers have none."""
+    if "betas" in group:
+        group["betas"] = (value, *group["betas"][1:])
+    elif group.get("momentum"):
+        group["momentum"] = value

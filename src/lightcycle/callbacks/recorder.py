@@ -1,0 +1,101 @@
+"""``Recorder``: what was really applied, and the loss it met, for the timeline picture and the loggers."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+_FLUSH = 64  # steps between two copies of the losses from the device
+
+
+class Recorder(Callback):
+    """Remembers rates, momentum, training loss and validation metrics of the run, thinned to a bounded number of points.
+
+    Values are read back from the optimizer after the step, so that they are what was trained with. The record is in
+    the checkpoint: a resumed run shows the whole picture. Rates also go to the loggers, as ``lr`` (or ``lr/GROUP``
+    where groups differ) and ``momentum``, every ``log_every_n_steps``.
+
+    Args:
+        watch: the validation metric to remember.
+        limit: at most so many training points; when full, every second one is dropped.
+    """
+
+    def __init__(self, watch: str = "val/acc", limit: int = 4096) -> None:
+        if limit < 2:
+            raise ValueError(f"limit must be >= 2 (got {limit}); 4096 is enough for a picture")
+        self.watch, self.limit = watch, limit
+        self.stride = 1
+        self.points: list[tuple[int, list[float], float | None, float]] = []  # step, lr per group, momentum, loss
+        self.validations: list[tuple[int, float]] = []  # steps done, metric
+        self.groups: list[str] = []
+        self._waiting: list[tuple[int, list[float], float | None, torch.Tensor]] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        optimizer = trainer.optimizers[0]
+        self.groups = [group.get("name", f"group {i}") for i, group in enumerate(optimizer.param_groups)]
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step - 1
+        latest = self._waiting or self.points
+        if step % self.stride or step <= (latest[-1][0] if latest else -1):  # also: still inside a window of batches
+            return
+        groups = trainer.optimizers[0].param_groups
+        rates, momentum = [float(group["lr"]) for group in groups], momentum_of(groups[0])
+        if (loss := _loss(outputs)) is not None:
+            self._waiting.append((step, rates, momentum, loss * trainer.accumulate_grad_batches))
+        if len(self._waiting) >= _FLUSH:
+            self._flush()
+        if step % trainer.log_every_n_steps == 0:
+            self._log(trainer, step, rates, momentum)
+
+    def _log(self, trainer: Trainer, step: int, rates: list[float], momentum: float | None) -> None:
+        values = (
+            {"lr": rates[0]}
+            if len(set(rates)) == 1
+            else {f"lr/{name}": rate for name, rate in zip(self.groups, rates, strict=True)}
+        )
+        if momentum is not None:
+            values["momentum"] = momentum
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=step)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        value = trainer.callback_metrics.get(self.watch)
+        if value is not None and not trainer.sanity_checking:
+            self.validations.append((trainer.global_step, float(value)))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._flush()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        """Brings the waiting losses over from the device, all at once."""
+        if self._waiting:
+            losses = torch.stack([point[3].float() for point in self._waiting]).tolist()
+            self.points += [(*point[:3], loss) for point, loss in zip(self._waiting, losses, strict=True)]
+            self._waiting = []
+        while len(self.points) > self.limit:
+            self.stride *= 2
+            self.points = [point for point in self.points if point[0] % self.stride == 0]
+
+    def state_dict(self) -> dict[str, Any]:
+        self._flush()
+        return {"stride": self.stride, "points": self.points, "validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.stride = state_dict["stride"]
+        self.points, self.validations = list(state_dict["points"]), list(state_dict["validations"])
+
+
+def momentum_of(group: dict[str, Any]) -> float | None:
+    """SGD's or RMSprop's momentum, Adam's beta1, ``None`` for optimizers without."""
+    return float(group["betas"][0]) if "betas" in group else group.get("momentum")
+
+
+def _loss(outputs: Any) -> torch.Tensor | None:
+    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+    return loss.detach() if isinstance(loss, torch.Tensor) else None

@@ -1,0 +1,77 @@
+"""The loader for image files: worker processes decode, the order and the place in it stay here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightcycle.data.batches import EvalBatches, TrainBatches
+from lightcycle.data.folder import ImageFiles
+from lightcycle.data.loader import Loader
+
+
+class FolderLoader(Loader):
+    """Serves image files through a ``DataLoader`` whose workers live as long as it does.
+
+    Workers are told the epoch with every index, so they need not be started anew, nor hear of epochs otherwise.
+
+    Args:
+        images: The files, by (epoch, index).
+        batches: Which samples each batch holds.
+        num_workers: Worker processes; 0 decodes here.
+        pin_memory: Whether batches are put where a GPU can fetch them.
+        fixed: Repeat the first epoch for ever.
+    """
+
+    def __init__(
+        self,
+        images: ImageFiles,
+        batches: TrainBatches | EvalBatches,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        fixed: bool = False,
+    ) -> None:
+        super().__init__(batches, fixed)
+        self._items = _Items(batches)
+        self._loader = DataLoader(
+            images,
+            batch_sampler=self._items,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),  # its own: else the seed of its workers is drawn from the global one
+        )
+
+    def load(self, epoch: int, start: int) -> Iterator[list[Tensor]]:
+        self._items.epoch, self._items.start = epoch, start
+        yield from self._loader
+
+
+class _Items:
+    """Lists the (epoch, index) pairs of each batch, from a place on that the loader sets before it iterates."""
+
+    def __init__(self, batches: TrainBatches | EvalBatches) -> None:
+        self.batches, self.epoch, self.start = batches, 0, 0
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for batch in self.batches.epoch(self.epoch, self.start):
+            yield [(self.epoch, index) for index in batch.indices.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.batches) - self.start
+
+
+def workers(wanted: int | None, processes: int = 1) -> int:
+    """Choose a number of workers: what is wanted, or one per core that this process may use, at most 8.
+
+    >>> workers(3), 1 <= workers(None) <= 8
+    (3, True)
+    """
+    if wanted is not None:
+        return wanted
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores // processes))
