@@ -117,9 +117,16 @@ def test_annealing_to_the_last_step(name, steps):
     assert agree([schedule(i / 50) for i in range(51)], [formula(i / 50) for i in range(51)])
 
 
-@pytest.mark.parametrize("name", FILLING)
-def test_a_run_of_one_step_trains_at_the_top(name):
-    assert factors(FILLING[name][0].bind(Horizon(1))) == [1.0]
+@pytest.mark.parametrize(
+    "schedule", [*(schedule for schedule, _ in FILLING.values()), OneCycle(), OneCycle(pct_start=0.9), FlatCosine()]
+)
+def test_a_run_of_one_step_trains_at_the_top(schedule):
+    assert factors(schedule.bind(Horizon(1))) == [1.0]
+
+
+def test_the_step_that_closes_a_longer_cycle_is_at_the_low_end():
+    assert factors(OneCycle(pct_start=0.5).bind(Horizon(2))) == [0.04, 1e-5]
+    assert factors(SGDR(cycles=2, cycle_mult=1, warmup=1).bind(even(3, 1))) == [0.01, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("pct", [0.25, 0.5, 0.75])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lightcycle.schedules import Horizon
 
 settings.register_profile("deterministic", derandomize=True, deadline=None)
-deterministic = settings(settings.get_profile("deterministic"), max_examples=200)
-lengths = st.lists(st.integers(1, 500), min_size=1, max_size=30)
+deterministic = settings(settings.get_profile("deterministic"), max_examples=100)
+lengths = st.lists(st.integers(1, 300), min_size=1, max_size=12)
 
 
 @deterministic

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lightcycle.schedules import Halving, Horizon, ReduceOnPlateau
 
 settings.register_profile("deterministic", derandomize=True, deadline=None)
-deterministic = settings(settings.get_profile("deterministic"), max_examples=200)
+deterministic = settings(settings.get_profile("deterministic"), max_examples=100)
 
 # Eighths and quarters: products and sums are exact in floats, so a tie is a tie on both sides.
 eighths = st.integers(0, 24).map(lambda n: n / 8)

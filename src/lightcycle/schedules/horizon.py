@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
-_ROUNDING = 1e-9  # epochs are floats: 2.9999999999 is the border of epoch 3
-
 
 @dataclass(frozen=True)
 class Horizon:
@@ -76,10 +74,10 @@ class Horizon:
         return index + (step - self.starts[index]) / self.lengths[index]
 
     def step_at(self, epoch: float) -> int:
-        """The number of steps done at a time in epochs, rounded to whole steps; exact on the borders."""
+        """The number of steps done at a time in epochs, rounded: 2.9999999999 is the border of epoch 3."""
         if self.lengths is None:
             raise ValueError("this run has no epochs: its data has no length")
-        index = min(math.floor(epoch + _ROUNDING), len(self.lengths) - 1)
+        index = min(math.floor(epoch), len(self.lengths) - 1)
         return min(self.starts[index] + round((epoch - index) * self.lengths[index]), self.steps)
 
     def step_at_fraction(self, fraction: float) -> int:
