@@ -8,7 +8,6 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from torch.utils.data import DataLoader, IterableDataset
-from toys import Toy, quiet_trainer, toy_loader
 
 from lightcycle.callbacks import ParamScheduler
 from lightcycle.schedules import (
@@ -22,6 +21,7 @@ from lightcycle.schedules import (
     ReduceOnPlateau,
     StepDecay,
 )
+from toys import Toy, quiet_trainer, toy_loader
 
 BASE = 0.1  # the toy's rate
 
@@ -187,7 +187,7 @@ def test_halving_at_an_accuracy_and_at_a_loss():
 
 
 def test_a_metric_of_the_training_epoch_can_be_watched():
-    module, scheduler = fit(ReduceOnPlateau(monitor="train/loss", threshold=1e9, patience=0), val=toy_loader())
+    _, scheduler = fit(ReduceOnPlateau(monitor="train/loss", threshold=1e9, patience=0), val=toy_loader())
     assert scheduler.metric_state["factor"] == pytest.approx(0.01)  # the first sets the best, the others never beat it
 
 

@@ -63,7 +63,7 @@ YAML = Path(__file__).parents[2] / "conf" / "data"
     ],
 )
 def test_errors_teach(config, values, sentence):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="must be") as error:
         config(**values)
     assert str(error.value).startswith(sentence)
     assert str(error.value).endswith(".")

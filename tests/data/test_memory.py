@@ -82,7 +82,7 @@ def test_goes_on_where_a_state_was_taken(start):
         next(iterator)
     state = first.state_dict()
     if start:
-        assert state == {"epoch": 2, "batch": start}
+        assert state == {"epoch": 2, "batch": start, "clock": 2}
     second = loader()
     second.load_state_dict(state)
     assert second.state_dict() == state
@@ -90,11 +90,21 @@ def test_goes_on_where_a_state_was_taken(start):
     assert same(epoch(second, 2), expected)  # only the next iteration goes on
 
 
-def test_a_state_of_another_epoch_or_of_its_end_starts_at_the_front():
-    for state in ({"epoch": 1, "batch": 3}, {"epoch": 2, "batch": 6}):
+@pytest.mark.parametrize("batch", [3, 6])
+def test_after_a_state_of_an_earlier_epoch_comes_the_next_epoch(batch):
+    state = {"epoch": 1, "batch": batch, "clock": 1}
+    for clock in (2, 3):  # Lightning counts one epoch twice when it resumes with max_steps from the end of an epoch
         resumed = loader()
         resumed.load_state_dict(state)
-        assert same(epoch(resumed, 2), epoch(loader(), 2))
+        assert same(epoch(resumed, clock), epoch(loader(), 2))
+        assert same(epoch(resumed, clock + 1), epoch(loader(), 3))
+        assert resumed.state_dict() == {"epoch": 3, "batch": 6, "clock": clock + 1}
+
+
+def test_a_state_taken_before_the_first_batch_says_nothing():
+    resumed = loader()
+    resumed.load_state_dict(loader().state_dict())
+    assert same(epoch(resumed, 4), epoch(loader(), 4))
 
 
 def test_a_fixed_loader_repeats_its_first_epoch():

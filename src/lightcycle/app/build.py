@@ -4,14 +4,16 @@ import math
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from lightcycle.app.csv_log import CSVLog
 from lightcycle.app.settings import Settings
-from lightcycle.callbacks import ParamScheduler, Recorder, StepSeed
+from lightcycle.callbacks import LRFinder, ParamScheduler, Recorder, StepSeed
 from lightcycle.callbacks.progress import EpochLines, Progress
 
 
@@ -28,16 +30,33 @@ def entries(group: DictConfig, name: str) -> dict[str, Any]:
                 f"{name}.{key} has no _target_, so nobody knows what it is; is it spelled like one of the files in "
                 f"conf/{name}/? To leave it out: ~{name}.{key}"
             )
-        built[key] = instantiate(entry, _convert_="all")
+        try:
+            built[key] = instantiate(entry, _convert_="all")
+        except InstantiationException as error:
+            raise ValueError(f"{name}.{key} cannot be built: {_reason(error)}; see conf/{name}/") from error
     return built
 
 
-def callbacks(settings: Settings, *, interactive: bool) -> list[Callback]:
-    """Ours first (the seed of the step, its rate), then the chosen ones, then those that only look."""
+def _reason(error: InstantiationException) -> str:
+    """What is wrong with an entry, without Hydra's frame around it."""
+    cause = error.__cause__
+    while cause is not None and isinstance(cause.__cause__, Exception):
+        cause = cause.__cause__
+    return " ".join(str(cause or error).split())
+
+
+def callbacks(settings: Settings, folder: Path, *, interactive: bool) -> list[Callback]:
+    """Ours first (the seed of the step, the finder, its rate), then the chosen ones, then those that only look."""
     scheduler = ParamScheduler(settings.schedule, on_resume=settings.on_resume)
-    chosen = entries(settings.config.callbacks, "callbacks").values()
+    chosen = list(entries(settings.config.callbacks, "callbacks").values())
+    finders = [callback for callback in chosen if isinstance(callback, LRFinder)]
+    chosen = [callback for callback in chosen if callback not in finders]
+    if settings.finds_lr and not finders:
+        finders = [LRFinder(apply=True)]
+    for finder in finders:
+        finder.schedule, finder.seed, finder.folder = settings.schedule, settings.seed, folder
     shown = [Progress() if interactive else EpochLines(settings.monitor)] if settings.trainer.progress else []
-    return [StepSeed(settings.seed), scheduler, *chosen, Recorder(settings.monitor), *shown]
+    return [StepSeed(settings.seed), *finders, scheduler, *chosen, Recorder(settings.monitor), *shown]
 
 
 def loggers(settings: Settings, folder: Path) -> list[Logger]:
@@ -46,21 +65,35 @@ def loggers(settings: Settings, folder: Path) -> list[Logger]:
     return chosen if any(isinstance(logger, CSVLog) for logger in chosen) else [CSVLog(str(folder)), *chosen]
 
 
+def _is_all(limit: float) -> bool:
+    """1.0 is the whole epoch, which Lightning announces when it is told; 1 is one batch."""
+    return isinstance(limit, float) and limit == 1.0
+
+
 def trainer(settings: Settings, folder: Path, steps: int, *, interactive: bool) -> Trainer:
-    """Lightning's Trainer for a run of ``settings.epochs``; half epochs become ``max_steps``."""
+    """Lightning's Trainer for a run of ``settings.epochs``; half epochs become ``max_steps``.
+
+    Raises:
+        ValueError: with Lightning's own words, where it refuses a setting.
+    """
     options = {name: value for name, value in vars(settings.trainer).items() if name not in ("extra", "progress")}
-    options = {name: value for name, value in options.items() if value != 1.0 or "limit" not in name}  # 1.0: all of it
+    options = {name: value for name, value in options.items() if not ("limit" in name and _is_all(value))}
     if settings.epochs != int(settings.epochs):
         options["max_steps"] = steps
-    return Trainer(
-        **{**options, **settings.trainer.extra},
-        max_epochs=math.ceil(settings.epochs),
-        default_root_dir=folder,
-        callbacks=callbacks(settings, interactive=interactive),
-        logger=loggers(settings, folder),
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the loaders share out each global batch themselves
-        enable_progress_bar=interactive and settings.trainer.progress,
-        enable_model_summary=False,
-        enable_checkpointing="checkpoint" in settings.config.callbacks,
-    )
+    ours = {
+        "max_epochs": math.ceil(settings.epochs),
+        "default_root_dir": folder,
+        "callbacks": callbacks(settings, folder, interactive=interactive),
+        "logger": loggers(settings, folder),
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,  # the loaders share out each global batch themselves
+        "enable_progress_bar": interactive and settings.trainer.progress,
+        "enable_model_summary": False,
+        "enable_checkpointing": "checkpoint" in settings.config.callbacks,
+    }
+    try:
+        return Trainer(**{**options, **ours, **settings.trainer.extra})
+    except (ValueError, TypeError, MisconfigurationException) as error:
+        raise ValueError(
+            f"Lightning refuses trainer.*: {' '.join(str(error).split()).rstrip('.')}; see conf/trainer/"
+        ) from error

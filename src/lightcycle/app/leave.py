@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
+from omegaconf import OmegaConf
 
 from lightcycle.app import environment, plan
 from lightcycle.app.settings import Settings
-from lightcycle.callbacks import ParamScheduler, Recorder
-from lightcycle.report.files import write_json
+from lightcycle.callbacks import LRFinder, ParamScheduler, Recorder
+from lightcycle.callbacks.lr_finder import base_lr
+from lightcycle.report.files import write_json, write_text
 from lightcycle.report.page import report
 from lightcycle.report.table import print_table
 from lightcycle.report.timeline import Timeline, draw
@@ -27,11 +29,15 @@ def files(
     write_json(folder / "summary.json", summary)
     title = plan.title(settings, choices)
     draw(applied_timeline(settings, trainer, title), folder / "timeline.png")
+    if summary["lr_find"]:
+        _note_found(folder / "config.yaml", summary["lr_find"])
     rows = _rows(summary)
+    pictures = [(f"LR range test, {path.stem}", path.name) for path in sorted(folder.glob("lr_find*.png"))]
     report(
         folder,
         title,
         {name: summary[name] for name in ("test/acc", settings.monitor, "seconds") if name in summary},
+        figures=pictures,
         tables=[("Figures of the run", ["", ""], rows)],
         config=(folder / "config.yaml").read_text(),
         environment={**summary["versions"], **summary["machine"], "git commit": summary["git_commit"]},
@@ -39,20 +45,28 @@ def files(
     print_table("", ["", ""], [*rows, ["folder", str(folder)]])
 
 
+def _note_found(path: Path, found: list[dict[str, Any]]) -> None:
+    """Adds what the finder found to config.yaml, beside the ``lr`` that was asked for."""
+    config = OmegaConf.load(path)
+    config.found = {"lr_find": found}
+    write_text(path, OmegaConf.to_yaml(config))
+
+
 def summarize(
     settings: Settings, choices: dict[str, str], trainer: Trainer, figures: dict[str, float], seconds: float
 ) -> dict[str, Any]:
     """Every figure of the run, with what is needed to believe it."""
-    steps = trainer.global_step
-    images = steps * trainer.accumulate_grad_batches * settings.data.batch_size
+    steps, scheduler, record = trainer.global_step, _the(ParamScheduler, trainer), _the(Recorder, trainer)
+    images = plan.images(settings, trainer.datamodule.counts, steps - record.resumed_at)
     return {
         **figures,
-        "epochs": trainer.current_epoch,
+        "epochs": scheduler.plan.horizon.epoch_at(steps),
         "steps": steps,
         "seconds": seconds,
         "images_per_second": images / seconds,
         "schedule": choices["schedule"],
-        "lr": settings.lr,
+        "lr": base_lr(trainer),
+        "lr_find": findings(trainer),
         "seed": settings.seed,
         "monitor": settings.monitor,
         "parameters": sum(p.numel() for p in trainer.lightning_module.parameters()),
@@ -67,9 +81,9 @@ def summarize(
 
 def applied_timeline(settings: Settings, trainer: Trainer, title: str) -> Timeline:
     """The plan, and over it what the optimizer really had and the losses it met."""
-    scheduler = next(c for c in trainer.callbacks if isinstance(c, ParamScheduler))
-    record = next(c for c in trainer.callbacks if isinstance(c, Recorder))
-    picture = plan.timeline(settings, scheduler.plan, title, groups=record.groups)
+    record = _the(Recorder, trainer)
+    picture = plan.timeline(settings, _the(ParamScheduler, trainer).plan, title, groups=record.groups)
+    picture.lr = dict.fromkeys(record.groups, _planned_rates(trainer, settings.lr))
     points = record.points
     picture.applied_lr = {name: [(p[0], p[1][i]) for p in points] for i, name in enumerate(record.groups)}
     picture.applied_momentum = [(p[0], p[2]) for p in points if p[2] is not None]
@@ -78,12 +92,30 @@ def applied_timeline(settings: Settings, trainer: Trainer, title: str) -> Timeli
     return picture
 
 
+def findings(trainer: Trainer) -> list[dict[str, Any]]:
+    """What the LR finder found, in order; nothing where none ran."""
+    return [record for c in trainer.callbacks if isinstance(c, LRFinder) for record in c.found.values()]
+
+
+def _planned_rates(trainer: Trainer, lr: float) -> list[float]:
+    """The plan over the base rates that were found on the way."""
+    plan, applied = _the(ParamScheduler, trainer).plan, [f for f in findings(trainer) if f["applied"] is not None]
+    bases = [(found["step"], found["applied"]) for found in applied]
+    return [next((b for at, b in reversed(bases) if at <= s), lr) * plan.factor(s) for s in range(plan.steps)]
+
+
+def _the(kind: type, trainer: Trainer) -> Any:
+    """The trainer's callback of a kind."""
+    return next(callback for callback in trainer.callbacks if isinstance(callback, kind))
+
+
 def _rows(summary: dict[str, Any]) -> list[list[Any]]:
     """The short table at the end of a run."""
-    accuracies = [[name, f"{value:.4f}"] for name, value in sorted(summary.items()) if name.endswith(("/acc", "/loss"))]
+    shown = [name for name in sorted(summary) if "/" in name and name != "train/loss"]  # that is one batch's
     return [
-        *accuracies,
-        ["epochs", summary["epochs"]],
+        *([name, f"{summary[name]:.4f}"] for name in shown),
+        ["lr", f"{summary['lr']:.3g}"],
+        ["epochs", f"{summary['epochs']:g}"],
         ["steps", summary["steps"]],
         ["seconds", f"{summary['seconds']:.1f}"],
         ["images per second", f"{summary['images_per_second']:,.0f}"],

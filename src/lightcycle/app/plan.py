@@ -18,10 +18,7 @@ def batches_per_epoch(settings: Settings, counts: Counts) -> int:
     size, count = settings.data.batch_size, counts.train
     whole = max(count // size, 1) if settings.data.drop_last else math.ceil(count / size)
     trainer = settings.trainer
-    if trainer.overfit_batches:
-        limit = trainer.overfit_batches
-    else:
-        limit = trainer.limit_train_batches
+    limit = trainer.overfit_batches or trainer.limit_train_batches
     return min(whole, limit) if isinstance(limit, int) else int(whole * limit)
 
 
@@ -55,7 +52,7 @@ def timeline(settings: Settings, plan: BoundSchedule, title: str, groups: list[s
         title=title,
         steps=run.steps,
         epoch_edges=[*run.starts[:-1], run.steps],
-        lr={name: rates for name in groups or ["all"]},
+        lr=dict.fromkeys(groups or ["all"], rates),
         momentum=momentum if has_momentum(settings) else None,
         cycle_ends=list(plan.cycle_ends),
     )
@@ -70,18 +67,24 @@ def has_momentum(settings: Settings) -> bool:
 def title(settings: Settings, choices: dict[str, str]) -> str:
     """One line that says which run this is."""
     names = " · ".join(choices.get(group, "?") for group in ("schedule", "data", "model", "optimizer"))
-    return f"{names} · lr {settings.lr:g} · seed {settings.seed}"
+    lr = "auto" if settings.finds_lr else f"{settings.lr:g}"
+    return f"{names} · lr {lr} · seed {settings.seed}"
 
 
 def describe(settings: Settings, plan: BoundSchedule, counts: Counts) -> str:
     """The run's length in epochs, steps and images, in a line."""
-    run, data = plan.horizon, settings.data
-    images = run.steps * settings.trainer.accumulate_grad_batches * min(data.batch_size, counts.train)
+    run = plan.horizon
     cycles = f", cycles end at steps {', '.join(map(str, plan.cycle_ends))}" if len(plan.cycle_ends) > 1 else ""
     return (
-        f"{run.epochs:g} epochs, {run.steps:,} steps, about {images:,} images "
+        f"{run.epochs:g} epoch{'s' * (run.epochs != 1)}, {run.steps:,} steps, "
+        f"about {images(settings, counts, run.steps):,} images "
         f"({counts.train:,} training, {counts.val:,} validation, {counts.test:,} test images){cycles}"
     )
+
+
+def images(settings: Settings, counts: Counts, steps: int) -> int:
+    """Training images in so many steps; a smaller last batch or window of batches counts as a whole one."""
+    return steps * settings.trainer.accumulate_grad_batches * min(settings.data.batch_size, counts.train)
 
 
 def show(config: DictConfig) -> None:
@@ -90,8 +93,9 @@ def show(config: DictConfig) -> None:
     counts = count(settings.data)
     plan = bound(settings, horizon(settings, counts))
     line = title(settings, chosen(HydraConfig.get().runtime.choices))
-    path = draw(timeline(settings, plan, line), Path(config.folder) / "timeline.png")
-    print(line, describe(settings, plan, counts), path.absolute(), sep="\n")
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    path = draw(timeline(settings, plan, line), folder / "timeline.png")
+    print(line, describe(settings, plan, counts), path, sep="\n")
 
 
 def chosen(choices: Any) -> dict[str, str]:

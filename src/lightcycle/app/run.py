@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -13,60 +13,77 @@ from lightcycle.app.settings import Settings, read
 from lightcycle.data.count import Counts, count
 from lightcycle.report.files import write_text
 from lightcycle.report.timeline import draw
+from lightcycle.schedules import BoundSchedule
+
+if TYPE_CHECKING:  # torch and Lightning take seconds to import: what the user got wrong is said before
+    from lightning.pytorch import Trainer
+
+    from lightcycle.data.module import ImageData
+    from lightcycle.models.classifier import Classifier
 
 
 def train(config: DictConfig) -> float | None:
     """Trains, tests once, writes what the run leaves; returns the watched metric, for sweepers."""
     settings = read(config)
     choices = planning.chosen(HydraConfig.get().runtime.choices)
-    folder = Path(HydraConfig.get().runtime.output_dir).absolute()
+    folder = Path(HydraConfig.get().runtime.output_dir)
     counts = count(settings.data)
     plan = planning.bound(settings, planning.horizon(settings, counts))
-
-    from lightcycle.app.quiet import is_interactive, silence
-
-    silence()
-    from lightning.pytorch.utilities.rank_zero import rank_zero_only
-
-    if rank_zero_only.rank == 0:
-        write_text(folder / "config.yaml", saved_config(config, choices))
-        draw(planning.timeline(settings, plan, planning.title(settings, choices)), folder / "timeline.png")
-        print(planning.title(settings, choices))
-        print(planning.describe(settings, plan, counts))
-    return _fit_and_test(settings, choices, folder, counts, plan.steps, interactive=is_interactive())
-
-
-def _fit_and_test(
-    settings: Settings, choices: dict[str, str], folder: Path, counts: Counts, steps: int, *, interactive: bool
-) -> float | None:
-    from lightning.pytorch import seed_everything
-
-    from lightcycle.app import build, leave
-    from lightcycle.data.module import build as build_data
-    from lightcycle.models.classifier import Classifier
-
-    seed_everything(settings.seed, verbose=False)
-    data = build_data(settings.data, settings.seed)
-    net = settings.model.build(channels=counts.channels, size=tuple(counts.size), classes=counts.classes)
-    optimizer = replace(settings.optimizer, lr=settings.lr)
-    module = Classifier(net, optimizer.build, label_smoothing=settings.label_smoothing)
-    trainer = build.trainer(settings, folder, steps, interactive=interactive)
+    trainer, data, module = assemble(settings, folder, counts, plan.steps)
+    if trainer.is_global_zero:
+        announce(settings, choices, folder, plan, counts)
     for logger in trainer.loggers:
-        logger.log_hyperparams({**OmegaConf.to_container(settings.config), "choices": choices})
+        logger.log_hyperparams({**OmegaConf.to_container(config), "choices": choices})
 
     began = time.perf_counter()
     trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
     seconds = time.perf_counter() - began
     figures = _numbers(trainer.callback_metrics)
-    if not (folder / "checkpoints" / "last.ckpt").exists() and trainer.checkpoint_callback:
-        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+    keep_last(trainer, folder)
     if settings.test != "none" and counts.test:
         best = trainer.checkpoint_callback.best_model_path if settings.test == "best" else None
         trainer.test(module, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)
         figures |= _numbers(trainer.callback_metrics)
     if trainer.is_global_zero:
+        from lightcycle.app import leave
+
         leave.files(settings, choices, folder, trainer, figures, seconds)
     return watched(figures, settings.monitor)
+
+
+def assemble(
+    settings: Settings, folder: Path, counts: Counts, steps: int
+) -> tuple["Trainer", "ImageData", "Classifier"]:
+    """The trainer, the data and the module; whatever can be refused is refused by now, and no pixel is read."""
+    from lightcycle.app.quiet import is_interactive, silence
+
+    silence()
+    from lightning.pytorch import seed_everything
+
+    from lightcycle.app import build
+    from lightcycle.data.module import build as build_data
+    from lightcycle.models.classifier import Classifier
+
+    trainer = build.trainer(settings, folder, steps, interactive=is_interactive())
+    data = build_data(settings.data, settings.seed)
+    seed_everything(settings.seed, verbose=False)
+    net = settings.model.build(channels=counts.channels, size=tuple(counts.size), classes=counts.classes)
+    optimizer = replace(settings.optimizer, lr=settings.lr)
+    return trainer, data, Classifier(net, optimizer.build, label_smoothing=settings.label_smoothing)
+
+
+def announce(settings: Settings, choices: dict[str, str], folder: Path, plan: BoundSchedule, counts: Counts) -> None:
+    """What is there before the first step: the config, the plan's picture, two lines."""
+    title = planning.title(settings, choices)
+    write_text(folder / "config.yaml", saved_config(settings.config, choices))
+    draw(planning.timeline(settings, plan, title), folder / "timeline.png")
+    print(title, planning.describe(settings, plan, counts), sep="\n")
+
+
+def keep_last(trainer: "Trainer", folder: Path) -> None:
+    """``checkpoints/last.ckpt``, where no callback has written it; every process takes part."""
+    if not (folder / "checkpoints" / "last.ckpt").exists():
+        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
 
 
 def watched(figures: dict[str, float], monitor: str) -> float:

@@ -50,7 +50,6 @@ class RootConfig:
     seed: int = 0
     label_smoothing: float = 0.0
     monitor: str = "val/acc"
-    mode: str = "max"
     test: str = "last"
     on_resume: str = "same"
     resume: str | None = None
@@ -81,3 +80,13 @@ def register() -> None:
         for name, schema in schemas.items():
             store.store(group=f"schema/{group}", name=name, node=schema)
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
+    OmegaConf.register_new_resolver("direction", direction, replace=True)
+
+
+def direction(metric: str) -> str:
+    """Where better lies for a metric, by its name.
+
+    >>> direction("val/acc"), direction("train/loss_epoch")
+    ('max', 'min')
+    """
+    return "min" if "loss" in metric else "max"

@@ -6,7 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lightcycle.app.schema import TrainerConfig
+from lightcycle.app.checks import check
+from lightcycle.app.schema import GROUPS, TrainerConfig
 from lightcycle.data.config import DataConfig
 from lightcycle.models.optimizer_config import OptimizerConfig
 from lightcycle.schedules import Schedule
@@ -14,12 +15,13 @@ from lightcycle.schedules import Schedule
 DEFAULT_EPOCHS = 7.0
 """The length of a run whose schedule fills whatever it is given, when nobody says."""
 
-_CHOICES = {"mode": ("max", "min"), "test": ("last", "best", "none"), "on_resume": ("same", "keep", "replan")}
-
 
 @dataclass
 class Settings:
-    """One run, checked: typed objects beside the config they came from."""
+    """One run, checked: typed objects beside the config they came from.
+
+    With ``lr=auto`` the rate is the optimizer's usual one until the finder has found another.
+    """
 
     config: DictConfig
     data: DataConfig
@@ -29,9 +31,10 @@ class Settings:
     trainer: TrainerConfig
     lr: float
     epochs: float
+    finds_lr: bool = False
 
     def __getattr__(self, name: str) -> Any:
-        """The scalars of the top level: seed, monitor, mode, test, resume, ..."""
+        """The scalars of the top level: seed, monitor, test, resume, ..."""
         return self.config[name]
 
 
@@ -42,11 +45,14 @@ def read(config: DictConfig) -> Settings:
         ValueError: in one sentence that names the key, the value, the legal range and a fix.
     """
     OmegaConf.resolve(config)
-    parts = {name: OmegaConf.to_object(config[name]) for name in ("data", "model", "optimizer", "schedule", "trainer")}
-    _check_scalars(config)
-    check_trainer(parts["trainer"])
+    if missing := [name for name in GROUPS if config.get(name) is None]:
+        raise ValueError(f"{missing[0]} must be chosen (got null); python train.py --help lists the choices")
+    parts = {name: OmegaConf.to_object(config[name]) for name in GROUPS}
+    check(config, parts)
     schedule, epochs = fitted(parts["schedule"], config.epochs)
-    return Settings(config=config, **{**parts, "schedule": schedule}, lr=learning_rate(config.lr), epochs=epochs)
+    finds = config.lr == "auto"
+    lr = parts["optimizer"].lr if finds else learning_rate(config.lr)
+    return Settings(config=config, **{**parts, "schedule": schedule}, lr=lr, epochs=epochs, finds_lr=finds)
 
 
 def fitted(schedule: Schedule, epochs: float | None) -> tuple[Schedule, float]:
@@ -66,31 +72,8 @@ def fitted(schedule: Schedule, epochs: float | None) -> tuple[Schedule, float]:
 def learning_rate(lr: Any) -> float:
     """The base rate, checked."""
     if isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 < lr < math.inf:
-        raise ValueError(f"lr must be a number > 0 (got {lr!r}); lr=0.1 is usual for sgd, lr=0.001 for adamw")
-    return float(lr)
-
-
-def check_trainer(trainer: TrainerConfig) -> None:
-    """Raises a sentence for values that Lightning would refuse only after the data is loaded."""
-    if trainer.accumulate_grad_batches < 1:
         raise ValueError(
-            f"trainer.accumulate_grad_batches must be >= 1 (got {trainer.accumulate_grad_batches}); 1 is off"
+            f"lr must be a number > 0, or auto (got {lr!r}); lr=0.1 is usual for sgd, lr=0.001 for adamw, "
+            "lr=auto finds one"
         )
-    for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
-        value = getattr(trainer, name)
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= (1 if "train" in name else 0)
-        if not whole and not (isinstance(value, float) and 0.0 <= value <= 1.0 and (value or "train" not in name)):
-            raise ValueError(
-                f"trainer.{name} must be a whole number of batches or a share between 0.0 and 1.0 (got {value!r}); "
-                "1.0 is everything"
-            )
-
-
-def _check_scalars(config: DictConfig) -> None:
-    for name, options in _CHOICES.items():
-        if config[name] not in options:
-            raise ValueError(f"{name} must be one of {', '.join(options)} (got {config[name]!r})")
-    if config.seed < 0:
-        raise ValueError(f"seed must be >= 0 (got {config.seed}); 0 is a seed")
-    if not 0.0 <= config.label_smoothing < 1.0:
-        raise ValueError(f"label_smoothing must be >= 0 and < 1 (got {config.label_smoothing}); 0.1 is usual, 0 is off")
+    return float(lr)

@@ -18,8 +18,9 @@ class ParamScheduler(Callback):
     """Sets ``lr = base lr of the group * schedule(step)`` before every optimizer step, and momentum where it moves.
 
     The base rates are those that ``configure_optimizers`` gave the groups, so that discriminative rates keep their
-    ratios. Values are recomputed from the step: a resumed run continues the trace exactly. Works with any
-    ``LightningModule`` of one optimizer that returns no LR scheduler of its own::
+    ratios; they are kept in the groups as ``initial_lr``, where torch's schedulers keep theirs. Values are recomputed
+    from the step: a resumed run continues the trace exactly. Works with any ``LightningModule`` of one optimizer that
+    returns no LR scheduler of its own::
 
         trainer = Trainer(max_epochs=7, callbacks=[ParamScheduler(SGDR(cycles=3, cycle_mult=2))])
 
@@ -61,9 +62,9 @@ class ParamScheduler(Callback):
         self.on_resume = on_resume
         self.clock = StageClock(steps_per_epoch)
         self.plan: BoundSchedule | None = None
-        self.base_lrs: list[float] = []
         self.metric_state = schedule.start() if isinstance(schedule, MetricDriven) else None
         self._restored: dict[str, Any] | None = None
+        self._configured: list[float] = []
         self._last_step = -1
 
     @property
@@ -84,7 +85,9 @@ class ParamScheduler(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         refuse_other_hands(trainer, pl_module)
-        self.base_lrs = [float(group["lr"]) for group in trainer.optimizers[0].param_groups]
+        for group in trainer.optimizers[0].param_groups:
+            group.setdefault("initial_lr", float(group["lr"]))
+        self._configured = base_lrs(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         restored, self._restored = self._restored, None
@@ -93,21 +96,15 @@ class ParamScheduler(Callback):
             if isinstance(self.schedule, MetricDriven):
                 self.metric_state = self.schedule.start()
         else:
-            now = self._resume(restored, now, trainer)
+            now = self._resume(restored, now)
+            if base_lrs(trainer) != self._configured:
+                rank_zero_info(f"resumed with the checkpoint's base rates {base_lrs(trainer)}, not {self._configured}")
         self.plan = self.schedule.bind(now, stretch=self.stretch or is_cut_short(trainer, now))
         self._last_step = -1
 
-    def _resume(self, saved: dict[str, Any], now: Horizon, trainer: Trainer) -> Horizon:
-        """Takes the saved base rates, and settles which length counts."""
-        groups = len(trainer.optimizers[0].param_groups)
-        if len(saved["base_lrs"]) != groups:
-            raise ValueError(
-                f"the checkpoint has {len(saved['base_lrs'])} parameter groups and the optimizer {groups}; "
-                "build the optimizer as it was when the checkpoint was written"
-            )
-        if saved["base_lrs"] != self.base_lrs:
-            rank_zero_info(f"resumed with the base rates of the checkpoint, {saved['base_lrs']}, not {self.base_lrs}")
-        self.base_lrs, self.metric_state = list(saved["base_lrs"]), saved["metric_state"]
+    def _resume(self, saved: dict[str, Any], now: Horizon) -> Horizon:
+        """Settles which length counts; the base rates came with the optimizer's state."""
+        self.metric_state = saved["metric_state"]
         then = self.clock.load_state_dict(saved["clock"])
         if (then == now and saved["schedule"] == repr(self.schedule)) or self.on_resume == "replan" or then is None:
             return now
@@ -134,8 +131,8 @@ class ParamScheduler(Callback):
             factor = self.plan.factor(step)
             if self.metric_state is not None:
                 factor *= self.metric_state["factor"]
-            for group, base in zip(optimizer.param_groups, self.base_lrs, strict=True):
-                set_lr(group, base * factor)
+            for group in optimizer.param_groups:
+                set_lr(group, group["initial_lr"] * factor)
         if "momentum" in self.quantities and (momentum := self.plan.momentum(step)) is not None:
             for group in optimizer.param_groups:
                 set_momentum(group, momentum)
@@ -154,7 +151,7 @@ class ParamScheduler(Callback):
         return self.schedule.metrics if isinstance(self.schedule, MetricDriven) else ()
 
     def _waits_for_epoch_end(self, trainer: Trainer) -> bool:
-        """Metrics named ``train...`` are whole at the epoch's end; all others come with a validation, if there is one."""
+        """Metrics named ``train...`` are whole at the epoch's end; the others come with a validation, if there is one."""
         return not trainer.enable_validation or any(name.startswith("train") for name in self._watched())
 
     def _update(self, trainer: Trainer) -> None:
@@ -173,7 +170,6 @@ class ParamScheduler(Callback):
         return {
             "schedule": repr(self.schedule),
             "clock": self.clock.state_dict(),
-            "base_lrs": self.base_lrs,
             "metric_state": self.metric_state,
         }
 
@@ -196,6 +192,11 @@ def refuse_other_hands(trainer: Trainer, pl_module: LightningModule) -> None:
             f"{name}.configure_optimizers also returns {own}, and two hands on one learning rate undo each other; "
             "return the optimizer alone, or drop the ParamScheduler"
         )
+
+
+def base_lrs(trainer: Trainer) -> list[float]:
+    """The base rate of every group."""
+    return [float(group["initial_lr"]) for group in trainer.optimizers[0].param_groups]
 
 
 def set_lr(group: dict[str, Any], value: float) -> None:

@@ -29,21 +29,34 @@ class Progress(RichProgressBar):
 class EpochLines(Callback):
     """Prints a line after every epoch, for logs and pipes: loss, the watched metric, the rate, seconds.
 
+    A line comes when the next epoch starts, or at the end: only then the module's own means of the epoch are there.
+
     Args:
-        watch: the validation metric to print.
+        watch: the metric to print beside the loss.
     """
 
     def __init__(self, watch: str = "val/acc") -> None:
         self.watch = watch
-        self._began = 0.0
+        self._epochs, self._began = 0, 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epochs, self._began = trainer.current_epoch, time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._began = time.perf_counter()
+        self._line(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._line(trainer)
 
     @rank_zero_only
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _line(self, trainer: Trainer) -> None:
+        """The line of the epoch that is done, once."""
+        if trainer.current_epoch == self._epochs:
+            return
         logged = trainer.callback_metrics
-        values = [f"{name} {float(logged[name]):.4f}" for name in ("train/loss", self.watch) if name in logged]
+        names = dict.fromkeys(("train/loss_epoch", self.watch))
+        values = [f"{name.removesuffix('_epoch')} {float(logged[name]):.4f}" for name in names if name in logged]
         rate = float(trainer.optimizers[0].param_groups[-1]["lr"])
-        seconds = f"{time.perf_counter() - self._began:.1f} s" if self._began else ""
-        print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", *values, f"lr {rate:.2e}", seconds, sep="  ")
+        seconds = f"{time.perf_counter() - self._began:.1f} s"
+        print(f"epoch {trainer.current_epoch}/{trainer.max_epochs}", *values, f"lr {rate:.2e}", seconds, sep="  ")
+        self._epochs, self._began = trainer.current_epoch, time.perf_counter()

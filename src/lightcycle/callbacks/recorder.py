@@ -9,7 +9,7 @@ _FLUSH = 64  # steps between two copies of the losses from the device
 
 
 class Recorder(Callback):
-    """Remembers rates, momentum, training loss and validation metrics of the run, thinned to a bounded number of points.
+    """Remembers rates, momentum, training loss and the watched metric of the run, thinned to a bounded number of points.
 
     Values are read back from the optimizer after the step, so that they are what was trained with. The record is in
     the checkpoint: a resumed run shows the whole picture. Rates also go to the loggers, as ``lr`` (or ``lr/GROUP``
@@ -28,10 +28,11 @@ class Recorder(Callback):
         self.points: list[tuple[int, list[float], float | None, float]] = []  # step, lr per group, momentum, loss
         self.validations: list[tuple[int, float]] = []  # steps done, metric
         self.groups: list[str] = []
+        self.resumed_at = 0  # steps that were done when this process began
         self._waiting: list[tuple[int, list[float], float | None, torch.Tensor]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        optimizer = trainer.optimizers[0]
+        optimizer, self.resumed_at = trainer.optimizers[0], trainer.global_step
         self.groups = [group.get("name", f"group {i}") for i, group in enumerate(optimizer.param_groups)]
 
     def on_train_batch_end(

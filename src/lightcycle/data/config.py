@@ -80,7 +80,7 @@ class DigitsConfig(Crop, Split, DataConfig):
 
     name: str = "digits"
     val_size: float = 180
-    crop: int = 1
+    batch_size: int = 32
 
 
 @dataclass(kw_only=True)

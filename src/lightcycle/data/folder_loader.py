@@ -15,7 +15,7 @@ from lightcycle.data.loader import Loader
 
 
 class FolderLoader(Loader):
-    """Serves image files through a ``DataLoader`` whose workers live as long as it does.
+    """Serves image files through a ``DataLoader`` whose workers live until ``close``.
 
     Workers are told the epoch with every index, so they need not be started anew, nor hear of epochs otherwise.
 
@@ -36,19 +36,38 @@ class FolderLoader(Loader):
         fixed: bool = False,
     ) -> None:
         super().__init__(batches, fixed)
+        self.images, self.num_workers, self.pin_memory = images, num_workers, pin_memory
         self._items = _Items(batches)
-        self._loader = DataLoader(
-            images,
-            batch_sampler=self._items,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            pin_memory=pin_memory,
-            generator=torch.Generator(),  # its own: else the seed of its workers is drawn from the global one
-        )
+        self._workers: DataLoader | None = None
 
     def load(self, epoch: int, start: int) -> Iterator[list[Tensor]]:
+        if self._workers is None:
+            self._workers = self._start_workers()
         self._items.epoch, self._items.start = epoch, start
-        yield from self._loader
+        yield from self._workers
+
+    def double(self, batches: TrainBatches | EvalBatches) -> FolderLoader:
+        images = self.images
+        if images.seed is not None:
+            images = ImageFiles(images.files, images.config, batches.seed)
+        return FolderLoader(images, batches, self.num_workers, self.pin_memory)
+
+    def close(self) -> None:
+        """Stop the workers; a later iteration starts new ones.
+
+        Left to the garbage collector, which closes their queues before it tells them to stop, each takes five seconds.
+        """
+        self._workers = None
+
+    def _start_workers(self) -> DataLoader:
+        return DataLoader(
+            self.images,
+            batch_sampler=self._items,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.pin_memory,
+            generator=torch.Generator(),  # its own: else the seed of its workers is drawn from the global one
+        )
 
 
 class _Items:

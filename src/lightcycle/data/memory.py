@@ -48,6 +48,9 @@ class MemoryLoader(Loader):
                 images = self.augment(images, self._numbers(epoch, batch))
             yield images, self.labels[indices]
 
+    def double(self, batches: TrainBatches | EvalBatches) -> MemoryLoader:
+        return MemoryLoader(self.images, self.labels, batches, self.augment)
+
     def _numbers(self, epoch: int, batch: Batch) -> Tensor:
         # drawn for the global batch, then cut to this process's rows
         numbers = generator("augment", self.batches.seed, epoch, batch.step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import replace
+from weakref import WeakSet
 
 import torch
 from lightning import LightningDataModule
@@ -166,6 +167,7 @@ class FolderData(ImageData):
         super().__init__(config, seed)
         self.files: dict[str, list[tuple[str, int]]] = {}
         self.skipped: list[str] = []
+        self._loaders: WeakSet[FolderLoader] = WeakSet()
         self.set_statistics(config.mean, config.std)
 
     def setup(self, stage: str | None = None) -> None:
@@ -177,13 +179,19 @@ class FolderData(ImageData):
     def make_loader(self, part: str, batches: TrainBatches | EvalBatches) -> Loader:
         train = part == "train" and not self.overfitting
         images = ImageFiles(self.files[part], self.config, batches.seed if train else None)
-        return FolderLoader(
+        loader = FolderLoader(
             images,
             batches,
             num_workers=workers(self.config.num_workers, self.trainer.num_devices if self.trainer else 1),
             pin_memory=self.device.type == "cuda",
             fixed=self.overfitting,
         )
+        self._loaders.add(loader)
+        return loader
+
+    def teardown(self, stage: str | None = None) -> None:
+        for loader in self._loaders:
+            loader.close()
 
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

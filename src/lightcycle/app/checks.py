@@ -1,0 +1,130 @@
+"""What the top level and the trainer may be: refused here, in a sentence, before data is read or torch imported."""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lightcycle.app.say import unknown, yaml
+from lightcycle.app.schema import RootConfig, TrainerConfig
+from lightcycle.schedules import MetricDriven, Schedule
+
+METRICS = ("val/acc", "val/loss", "train/acc", "train/loss_epoch")
+"""What can be watched: logged once an epoch, by the classifier."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a key may be, and what to do when it is not."""
+
+    holds: Callable[[Any], bool]
+    legal: str
+    fix: str
+
+
+def _one_of(*options: str) -> Rule:
+    return Rule(lambda v: v in options, f"must be one of {', '.join(options)}", f"{options[0]} is usual")
+
+
+def _whole(value: Any, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _limit(low: int, fix: str) -> Rule:
+    """Lightning's way to say how many batches: an int counts them, a float is a share of them."""
+
+    def holds(value: Any) -> bool:
+        return _whole(value, low) or (isinstance(value, float) and 0.0 <= value <= 1.0 and (value > 0.0 or low == 0))
+
+    return Rule(holds, f"must be a whole number of batches >= {low} or a share between 0.0 and 1.0", fix)
+
+
+def _devices(value: Any) -> bool:
+    listed = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else None
+    if listed is None:
+        return _whole(value, 1) or value == -1
+    return value == "auto" or (bool(listed) and all(str(one).strip().isdigit() for one in listed))
+
+
+TOP = {
+    "seed": Rule(lambda v: 0 <= v < 2**32, "must be >= 0 and < 2^32", "0 is a seed"),
+    "label_smoothing": Rule(lambda v: 0.0 <= v < 1.0, "must be >= 0 and < 1", "0.1 is usual, 0 is off"),
+    "monitor": _one_of(*METRICS),
+    "test": _one_of("last", "best", "none"),
+    "on_resume": _one_of("same", "keep", "replan"),
+    "resume": Rule(lambda v: v is None or zipfile.is_zipfile(v), "must be a checkpoint file", "null starts anew"),
+}
+
+TRAINER = {
+    "devices": Rule(_devices, "must be a number >= 1, -1, auto or a list of devices", "1 is usual"),
+    "num_nodes": Rule(lambda v: v >= 1, "must be >= 1", "1 is usual"),
+    "accumulate_grad_batches": Rule(lambda v: v >= 1, "must be >= 1", "1 is off"),
+    "gradient_clip_val": Rule(lambda v: v is None or v > 0.0, "must be > 0 or null", "1.0 is usual, null is off"),
+    "max_steps": Rule(lambda v: v == -1 or v >= 1, "must be >= 1, or -1", "-1 sets no bound"),
+    "limit_train_batches": _limit(1, "1.0 is everything"),
+    "limit_val_batches": _limit(0, "1.0 is everything"),
+    "limit_test_batches": _limit(0, "1.0 is everything"),
+    "overfit_batches": _limit(0, "0.0 is off"),
+    "check_val_every_n_epoch": Rule(lambda v: v >= 1, "must be >= 1", "1 is after every epoch"),
+    "log_every_n_steps": Rule(lambda v: v >= 1, "must be >= 1", "10 is usual"),
+}
+
+
+def check(config: DictConfig, parts: dict[str, Any]) -> None:
+    """Holds a resolved config and its checked parts against the rules; the first that is broken raises ValueError."""
+    _hold(config, TOP)
+    _hold(parts["trainer"], TRAINER, "trainer.")
+    _check_names(config, parts)
+    _check_watched(config, parts["schedule"], parts["trainer"])
+    _check_finder(config)
+    _check_share(parts["data"].batch_size, parts["trainer"])
+
+
+def _hold(owner: Any, rules: dict[str, Rule], prefix: str = "") -> None:
+    for name, rule in rules.items():
+        value = getattr(owner, name)
+        if not rule.holds(value):
+            raise ValueError(f"{prefix}{name} {rule.legal} (got {yaml(value)}); {rule.fix}")
+
+
+def _check_names(config: DictConfig, parts: dict[str, Any]) -> None:
+    """Refuses keys added with a plus: Hydra takes them, and nobody would read them."""
+    for prefix, owner, schema in [("", config, RootConfig), *((f"{n}.", config[n], type(p)) for n, p in parts.items())]:
+        known = [f.name for f in fields(schema)]
+        if extra := [key for key in owner if key not in known]:
+            raise ValueError(unknown(f"{prefix}{extra[0]}", known))
+
+
+def _check_watched(config: DictConfig, schedule: Schedule, trainer: TrainerConfig) -> None:
+    watched = {"the schedule": schedule.metrics if isinstance(schedule, MetricDriven) else ()}
+    watched |= {f"callbacks.{k}": (e["monitor"],) for k, e in config.callbacks.items() if e and e.get("monitor")}
+    for who, names in watched.items():
+        there = METRICS[:2] if who == "the schedule" else METRICS
+        if unlogged := [name for name in names if name not in there]:
+            raise ValueError(f"{who} cannot watch {unlogged[0]}; there are: {', '.join(there)}")
+    if config.monitor.startswith("val/") and trainer.limit_val_batches == 0:
+        raise ValueError(
+            f"monitor={config.monitor} needs validation (got trainer.limit_val_batches={trainer.limit_val_batches}); "
+            "watch monitor=train/acc, or validate"
+        )
+
+
+def _check_finder(config: DictConfig) -> None:
+    """``lr=auto`` uses what is found."""
+    finder = config.callbacks.get("lr_finder")
+    if config.lr == "auto" and finder and not finder.get("apply", False):
+        raise ValueError(
+            "lr=auto uses the rate that is found (got callbacks.lr_finder.apply=false); drop one of the two"
+        )
+
+
+def _check_share(batch_size: int, trainer: TrainerConfig) -> None:
+    """Each process takes the same share of a batch."""
+    processes = trainer.num_nodes * (trainer.devices if _whole(trainer.devices, 1) else 1)
+    if rest := batch_size % processes:
+        raise ValueError(
+            f"data.batch_size must be a multiple of the {processes} processes (got {batch_size}); "
+            f"try data.batch_size={batch_size + processes - rest}"
+        )
