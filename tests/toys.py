@@ -53,6 +53,14 @@ def toy_loader(samples: int = 40, batch_size: int = 8, **options: Any) -> DataLo
     return DataLoader(TensorDataset(x, y), batch_size=batch_size, **options)
 
 
+def learnable_loader(samples: int = 256, batch_size: int = 16, **options: Any) -> DataLoader:
+    """Three clusters that a linear net tells apart: a range test has something to see."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 3, (samples,), generator=generator)
+    x = torch.randn(samples, 6, generator=generator) * 0.7 + torch.eye(6)[y] * 3
+    return DataLoader(TensorDataset(x, y), batch_size=batch_size, **options)
+
+
 def quiet_trainer(**options: Any) -> Trainer:
     """A trainer on one CPU that writes nothing and prints nothing."""
     defaults = {

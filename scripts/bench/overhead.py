@@ -1,6 +1,6 @@
 """Microseconds that a callback adds to an optimizer step, beside torch's OneCycleLR stepped by Lightning.
 
-The net is a handful of numbers, so that a step is nearly all Lightning. The arms take turns step by step, each in a
+The net is a handful of numbers, so that a step is nearly all Lightning. The arms take turns of a few steps, each in a
 thread of its own, so that whatever else the machine does meets all of them alike; a step's cost is its difference to
 the bare loop's in the same turn. Medians over the steps of a round are reported as a median over rounds. The time of
 the thread on its processor decides, since other programs do not enter it; the wall clock is beside it.
@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from lightcycle.callbacks import ParamScheduler, Recorder, StepSeed
 from lightcycle.schedules import OneCycle
 
-TURN = 20  # steps that an arm takes before the next one's turn
+TURN = 10  # steps that an arm takes before the next one's turn
 SKIP = 50  # batches before the clock starts
 GROUPS = (1, 10)
 ARMS = ("bare", "OneCycleLR", "ParamScheduler", "StepSeed", "Recorder", "idle callback")

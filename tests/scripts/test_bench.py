@@ -1,11 +1,13 @@
 """The measurements run, say what they promise, and go on where they stopped."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench"
@@ -49,9 +51,32 @@ def test_runs_and_resumes(name, tmp_path):
     assert set(again["pieces"]) == {kept, lost}
 
 
-def test_other_settings_are_not_mixed(tmp_path):
-    (tmp_path / "overhead-quick.json").write_text(json.dumps({"settings": {"steps": 7, "threads": 1}, "pieces": {}}))
-    done = bench("overhead", tmp_path)
-    assert done.returncode == 1
-    assert "was measured with {'steps': 7, 'threads': 1}, not {'steps': 20, 'threads': 1}" in done.stderr
-    assert "--fresh starts anew" in done.stderr
+@pytest.fixture
+def common(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    yield importlib.import_module("common")
+    del sys.modules["common"]
+
+
+def test_other_settings_are_not_mixed(common, tmp_path):
+    common.Results(tmp_path / "x.json", {"steps": 7}).piece("round 0", lambda: 1.0)
+    with pytest.raises(ValueError, match=r"measured with \{'steps': 7\}, not \{'steps': 20\}; --fresh starts anew"):
+        common.Results(tmp_path / "x.json", {"steps": 20})
+    assert common.Results(tmp_path / "x.json", {"steps": 20}, fresh=True).pieces == {}
+
+
+def test_a_finished_piece_survives_the_failure_of_the_next(common, tmp_path):
+    results = common.Results(tmp_path / "x.json", {})
+    results.piece("round 0", lambda: 1.5)
+    with pytest.raises(ZeroDivisionError):
+        results.piece("round 1", lambda: 1 / 0)
+    again = common.Results(tmp_path / "x.json", {})
+    assert again.pieces == {"round 0": 1.5}
+    assert again.piece("round 0", lambda: 2.5) == 1.5
+
+
+def test_spread_is_that_of_numpy(common):
+    values = [0.93, 0.94, 0.92]
+    s = common.spread(values)
+    assert s == {"mean": pytest.approx(np.mean(values)), "sd": pytest.approx(np.std(values, ddof=1)), "n": 3}
+    assert common.spread([1.0])["sd"] is None

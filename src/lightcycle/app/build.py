@@ -7,6 +7,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
@@ -15,6 +16,7 @@ from lightcycle.app.csv_log import CSVLog
 from lightcycle.app.settings import Settings
 from lightcycle.callbacks import LRFinder, ParamScheduler, Recorder, StepSeed
 from lightcycle.callbacks.progress import EpochLines, Progress
+from lightcycle.schedules import BoundSchedule
 
 
 def entries(group: DictConfig, name: str) -> dict[str, Any]:
@@ -45,9 +47,9 @@ def _reason(error: InstantiationException) -> str:
     return " ".join(str(cause or error).split())
 
 
-def callbacks(settings: Settings, folder: Path, *, interactive: bool) -> list[Callback]:
+def callbacks(settings: Settings, folder: Path, plan: BoundSchedule, *, interactive: bool) -> list[Callback]:
     """Ours first (the seed of the step, the finder, its rate), then the chosen ones, then those that only look."""
-    scheduler = ParamScheduler(settings.schedule, on_resume=settings.on_resume)
+    scheduler = ParamScheduler(settings.schedule, stretch=plan.stretch, on_resume=settings.on_resume)
     chosen = list(entries(settings.config.callbacks, "callbacks").values())
     finders = [callback for callback in chosen if isinstance(callback, LRFinder)]
     chosen = [callback for callback in chosen if callback not in finders]
@@ -70,7 +72,7 @@ def _is_all(limit: float) -> bool:
     return isinstance(limit, float) and limit == 1.0
 
 
-def trainer(settings: Settings, folder: Path, steps: int, *, interactive: bool) -> Trainer:
+def trainer(settings: Settings, folder: Path, plan: BoundSchedule, *, interactive: bool) -> Trainer:
     """Lightning's Trainer for a run of ``settings.epochs``; half epochs become ``max_steps``.
 
     Raises:
@@ -79,17 +81,18 @@ def trainer(settings: Settings, folder: Path, steps: int, *, interactive: bool) 
     options = {name: value for name, value in vars(settings.trainer).items() if name not in ("extra", "progress")}
     options = {name: value for name, value in options.items() if not ("limit" in name and _is_all(value))}
     if settings.epochs != int(settings.epochs):
-        options["max_steps"] = steps
+        options["max_steps"] = plan.steps
+    called = callbacks(settings, folder, plan, interactive=interactive)
     ours = {
         "max_epochs": math.ceil(settings.epochs),
         "default_root_dir": folder,
-        "callbacks": callbacks(settings, folder, interactive=interactive),
+        "callbacks": called,
         "logger": loggers(settings, folder),
         "num_sanity_val_steps": 0,
         "use_distributed_sampler": False,  # the loaders share out each global batch themselves
         "enable_progress_bar": interactive and settings.trainer.progress,
         "enable_model_summary": False,
-        "enable_checkpointing": "checkpoint" in settings.config.callbacks,
+        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in called),
     }
     try:
         return Trainer(**{**options, **ours, **settings.trainer.extra})

@@ -104,6 +104,8 @@ def _check_watched(config: DictConfig, schedule: Schedule, trainer: TrainerConfi
         there = METRICS[:2] if who == "the schedule" else METRICS
         if unlogged := [name for name in names if name not in there]:
             raise ValueError(f"{who} cannot watch {unlogged[0]}; there are: {', '.join(there)}")
+    if config.test == "best" and "checkpoint" not in config.callbacks:
+        raise ValueError("test=best needs callbacks.checkpoint (got none); test=last is the weights at the end")
     if config.monitor.startswith("val/") and trainer.limit_val_batches == 0:
         raise ValueError(
             f"monitor={config.monitor} needs validation (got trainer.limit_val_batches={trainer.limit_val_batches}); "

@@ -30,7 +30,7 @@ def find(config: DictConfig) -> float | None:
     """Writes lr_find.json and lr_find.png, prints every rule's answer and returns the chosen rule's."""
     settings = read(config)
     folder, counts = Path(HydraConfig.get().runtime.output_dir), count(settings.data)
-    trainer, data, module = assemble(settings, folder, counts, bound(settings, horizon(settings, counts)).steps)
+    trainer, data, module = assemble(settings, folder, counts, bound(settings, horizon(settings, counts)))
     finder = next(callback for callback in trainer.callbacks if isinstance(callback, LRFinder))
     finder.apply = False
     trainer.callbacks = [OnlyFind(finder)]

@@ -11,7 +11,11 @@ _SETTLED = (
     "exists and is not empty",  # the folder holds config.yaml already
     "smaller than the logging interval",
     "GPU available but not used",
+    "The dirpath has changed",  # a run resumed in a folder of its own
+    "could not find the monitored key",  # the first epochs where validation is not after every one
 )
+
+_GREETINGS = ("available:", "Tip:", "` stopped:", "litlogger", "Loaded model", "distributed_backend=", "Restor")
 
 
 def silence() -> None:
@@ -24,7 +28,7 @@ def silence() -> None:
 
 def _no_greetings(record: logging.LogRecord) -> bool:
     text = record.getMessage()
-    return not any(part in text for part in ("available:", "Tip:", "Trainer.fit` stopped", "litlogger", "Loaded model"))
+    return not any(part in text for part in _GREETINGS)
 
 
 def is_interactive() -> bool:

@@ -29,7 +29,7 @@ def train(config: DictConfig) -> float | None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     counts = count(settings.data)
     plan = planning.bound(settings, planning.horizon(settings, counts))
-    trainer, data, module = assemble(settings, folder, counts, plan.steps)
+    trainer, data, module = assemble(settings, folder, counts, plan)
     if trainer.is_global_zero:
         announce(settings, choices, folder, plan, counts)
     for logger in trainer.loggers:
@@ -40,9 +40,12 @@ def train(config: DictConfig) -> float | None:
     seconds = time.perf_counter() - began
     figures = _numbers(trainer.callback_metrics)
     keep_last(trainer, folder)
+    if is_unvalidated(trainer):
+        trainer.validate(module, datamodule=data, verbose=False)
+        figures |= _numbers(trainer.callback_metrics)
     if settings.test != "none" and counts.test:
         best = trainer.checkpoint_callback.best_model_path if settings.test == "best" else None
-        trainer.test(module, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)
+        trainer.test(module, datamodule=data, ckpt_path=best or None, verbose=False, weights_only=True)
         figures |= _numbers(trainer.callback_metrics)
     if trainer.is_global_zero:
         from lightcycle.app import leave
@@ -52,7 +55,7 @@ def train(config: DictConfig) -> float | None:
 
 
 def assemble(
-    settings: Settings, folder: Path, counts: Counts, steps: int
+    settings: Settings, folder: Path, counts: Counts, plan: BoundSchedule
 ) -> tuple["Trainer", "ImageData", "Classifier"]:
     """The trainer, the data and the module; whatever can be refused is refused by now, and no pixel is read."""
     from lightcycle.app.quiet import is_interactive, silence
@@ -64,7 +67,7 @@ def assemble(
     from lightcycle.data.module import build as build_data
     from lightcycle.models.classifier import Classifier
 
-    trainer = build.trainer(settings, folder, steps, interactive=is_interactive())
+    trainer = build.trainer(settings, folder, plan, interactive=is_interactive())
     data = build_data(settings.data, settings.seed)
     seed_everything(settings.seed, verbose=False)
     net = settings.model.build(channels=counts.channels, size=tuple(counts.size), classes=counts.classes)
@@ -82,8 +85,17 @@ def announce(settings: Settings, choices: dict[str, str], folder: Path, plan: Bo
 
 def keep_last(trainer: "Trainer", folder: Path) -> None:
     """``checkpoints/last.ckpt``, where no callback has written it; every process takes part."""
-    if not (folder / "checkpoints" / "last.ckpt").exists():
-        trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+    path = str(folder / "checkpoints" / "last.ckpt")
+    if path not in [callback.best_model_path for callback in trainer.checkpoint_callbacks]:
+        trainer.save_checkpoint(path, weights_only=False)  # the optimizer too
+
+
+def is_unvalidated(trainer: "Trainer") -> bool:
+    """Whether the last steps came after the last validation: half an epoch, or an epoch between two validations."""
+    from lightcycle.callbacks import Recorder
+
+    validated_at = next(c.validated_at for c in trainer.callbacks if isinstance(c, Recorder))
+    return sum(trainer.num_val_batches) > 0 and validated_at != trainer.global_step
 
 
 def watched(figures: dict[str, float], monitor: str) -> float:

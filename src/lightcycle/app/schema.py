@@ -81,6 +81,7 @@ def register() -> None:
             store.store(group=f"schema/{group}", name=name, node=schema)
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
     OmegaConf.register_new_resolver("direction", direction, replace=True)
+    OmegaConf.register_new_resolver("choices", choices, replace=True)
 
 
 def direction(metric: str) -> str:
@@ -90,3 +91,9 @@ def direction(metric: str) -> str:
     ('max', 'min')
     """
     return "min" if "loss" in metric else "max"
+
+
+def choices() -> str:
+    """The options of every group, a line each, for --help; Hydra's own list has the schemas in it."""
+    groups = sorted(folder for folder in (PROJECT / "conf").iterdir() if folder.is_dir() and folder.name != "hydra")
+    return "\n".join(f"{g.name}: {', '.join(sorted(f.stem for f in g.glob('*.yaml')))}" for g in groups)

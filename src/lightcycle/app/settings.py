@@ -35,6 +35,8 @@ class Settings:
 
     def __getattr__(self, name: str) -> Any:
         """The scalars of the top level: seed, monitor, test, resume, ..."""
+        if name not in self.__dict__.get("config", ()):
+            raise AttributeError(name)
         return self.config[name]
 
 

@@ -58,6 +58,7 @@ class ParamScheduler(Callback):
             raise ValueError(f"on_resume must be one of {', '.join(ON_RESUME)} (got {on_resume!r})")
         self.schedule = schedule
         self.quantities = tuple(quantities)
+        self._key = f"ParamScheduler[{','.join(self.quantities)}]"
         self.stretch = stretch
         self.on_resume = on_resume
         self.clock = StageClock(steps_per_epoch)
@@ -70,7 +71,7 @@ class ParamScheduler(Callback):
     @property
     def state_key(self) -> str:
         """Two of these may live in one trainer, each owning other quantities."""
-        return f"ParamScheduler[{','.join(self.quantities)}]"
+        return self._key  # Lightning asks at every hook, six times a step
 
     # -- the start of a fit ------------------------------------------------------------------------------------------
 
@@ -127,13 +128,13 @@ class ParamScheduler(Callback):
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Writes the values of one step into the optimizer's groups."""
+        factor, momentum = self.plan.at(step)
         if "lr" in self.quantities:
-            factor = self.plan.factor(step)
             if self.metric_state is not None:
                 factor *= self.metric_state["factor"]
             for group in optimizer.param_groups:
                 set_lr(group, group["initial_lr"] * factor)
-        if "momentum" in self.quantities and (momentum := self.plan.momentum(step)) is not None:
+        if "momentum" in self.quantities and momentum is not None:
             for group in optimizer.param_groups:
                 set_momentum(group, momentum)
 
@@ -151,7 +152,7 @@ class ParamScheduler(Callback):
         return self.schedule.metrics if isinstance(self.schedule, MetricDriven) else ()
 
     def _waits_for_epoch_end(self, trainer: Trainer) -> bool:
-        """Metrics named ``train...`` are whole at the epoch's end; the others come with a validation, if there is one."""
+        """Metrics named ``train...`` are whole at the epoch's end; others come with a validation, if there is one."""
         return not trainer.enable_validation or any(name.startswith("train") for name in self._watched())
 
     def _update(self, trainer: Trainer) -> None:

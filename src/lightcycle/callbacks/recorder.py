@@ -9,7 +9,7 @@ _FLUSH = 64  # steps between two copies of the losses from the device
 
 
 class Recorder(Callback):
-    """Remembers rates, momentum, training loss and the watched metric of the run, thinned to a bounded number of points.
+    """Remembers rates, momentum, training loss and the watched metric, thinned to a bounded number of points.
 
     Values are read back from the optimizer after the step, so that they are what was trained with. The record is in
     the checkpoint: a resumed run shows the whole picture. Rates also go to the loggers, as ``lr`` (or ``lr/GROUP``
@@ -29,6 +29,7 @@ class Recorder(Callback):
         self.validations: list[tuple[int, float]] = []  # steps done, metric
         self.groups: list[str] = []
         self.resumed_at = 0  # steps that were done when this process began
+        self.validated_at = -1  # steps that were done at the latest validation
         self._waiting: list[tuple[int, list[float], float | None, torch.Tensor]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -63,8 +64,10 @@ class Recorder(Callback):
             logger.log_metrics(values, step=step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        value = trainer.callback_metrics.get(self.watch)
-        if value is not None and not trainer.sanity_checking:
+        if trainer.sanity_checking:
+            return
+        self.validated_at = trainer.global_step
+        if (value := trainer.callback_metrics.get(self.watch)) is not None:
             self.validations.append((trainer.global_step, float(value)))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,6 +12,7 @@ from lightcycle.finder.rules import Suggestion, suggest
 from lightcycle.finder.smooth import local_line, noise
 
 MARGIN = 0.85  # Smith's upper bound stays this far below the rate at which the accuracy starts to fall
+RAGGED = 4.0
 WINDOWS = 15  # the accuracy is smoothed over this part of the test
 
 
@@ -47,7 +48,7 @@ def bounds(curve: Curve, ratio: float = 4.0, rule: str = "auto") -> Bounds:
     Source: Smith, Cyclical Learning Rates for Training Neural Networks, arXiv 1506.01186, section 3.3.
     """
     if not 1 < ratio < math.inf:
-        raise ValueError(f"ratio must be > 1 (got {ratio!r}); 4 means that the lowest rate is a quarter of the highest.")
+        raise ValueError(f"ratio must be > 1 (got {ratio!r}); 4 makes the lowest rate a quarter of the highest.")
     peak = suggest(curve, rule)
     return Bounds(None if peak.lr is None else peak.lr / ratio, peak.lr, peak.reason)
 
@@ -84,7 +85,8 @@ def _end_of_rise(lrs: np.ndarray, accuracies: np.ndarray) -> tuple[int, str]:
     lrs, accuracies = lrs[:finite], accuracies[:finite]
     line, spread = local_line(lrs, accuracies, (lrs[-1] - lrs[0]) / WINDOWS), noise(accuracies)
     peak = int(line.value.argmax())
-    rise, certain = line.value[peak] - line.value[0], SURE * spread * np.hypot(line.value_error[peak], line.value_error[0])
+    rise = line.value[peak] - line.value[0]
+    certain = SURE * spread * float(np.hypot(line.value_error[peak], line.value_error[0]))
     if not rise > certain:
         raise NoSuggestion(f"the accuracy does not rise by more than its noise ({rise:.2g} against {certain:.2g}).")
     ragged = _ragged(accuracies - line.value)
@@ -96,8 +98,7 @@ def _end_of_rise(lrs: np.ndarray, accuracies: np.ndarray) -> tuple[int, str]:
 
 
 def _ragged(rest: np.ndarray) -> int | None:
-    """The first point from which, and on average to the end, the accuracy strays four times as far as before it."""
+    """The first point from which the accuracy strays, for five points, four times as far as it did before."""
     strays = np.abs(rest) + 1e-3
-    ratios = [np.median(strays[at : at + 5]) / np.median(strays[:at]) for at in range(SHORTEST, len(rest) - 5)]
-    found = [at for at, ratio in enumerate(ratios, start=SHORTEST) if ratio > 4]
-    return found[0] if found else None
+    starts = range(SHORTEST, len(rest) - 4)
+    return next((at for at in starts if np.median(strays[at : at + 5]) > RAGGED * np.median(strays[:at])), None)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -62,15 +63,20 @@ class Curve:
 
     @cached_property
     def end(self) -> int:
-        """How many points lie before the loss has lost half of what it had gained: beyond, training falls apart."""
+        """How many points lie before the loss loses a third of what it had gained: beyond, training falls apart.
+
+        The first time counts, once half of all that is ever gained is there: what comes down again after an explosion
+        is another model.
+        """
         if self.finite == 0:
             return 0
-        typical, floor = running_median(self._losses), self._floor
-        undone = (typical[: floor + 1].max() + typical[floor]) / 2 + 3 * self.noise + self.rounding
-        above = self._losses > undone
-        above[:-1] &= above[1:]  # one wild batch is no explosion
-        above[:floor] = False
-        return int(above.argmax()) if above.any() else self.finite
+        typical = running_median(self._losses)
+        lowest = np.minimum.accumulate(typical)
+        gained = typical[0] - lowest
+        undone = self._losses > lowest + gained / 3 + 3 * self.noise + self.rounding
+        undone &= np.append(undone[1:], True) | np.append(undone[2:], [False, True])  # one wild batch is no explosion
+        undone &= gained >= gained[-1] / 2
+        return int(undone.argmax()) if undone.any() else self.finite
 
     @cached_property
     def lost_at(self) -> float | None:
@@ -119,7 +125,7 @@ def _until_lost(sweep: Sequence[float], points: int) -> list[float]:
 def _check(lrs: list[float], sweeps: Sequence[Sequence[float]]) -> None:
     if not sweeps:
         raise ValueError("sweeps is empty; a curve needs the losses of at least one sweep.")
-    if not lrs or not all(0 < lr < math.inf for lr in lrs) or any(b <= a for a, b in zip(lrs, lrs[1:], strict=False)):
+    if not lrs or not all(0 < lr < math.inf for lr in lrs) or any(b <= a for a, b in pairwise(lrs)):
         raise ValueError(f"lrs must be positive and ascending (got {_few(lrs)}); a range test goes from low to high.")
     for number, sweep in enumerate(sweeps):
         if len(sweep) > len(lrs):

@@ -6,10 +6,10 @@ import numpy as np
 
 from lightcycle.finder.curve import SHORTEST, Curve
 
-SURE = 5.0  # standard errors: what is smaller may be noise; the largest of some 30 independent values is counted in
+SURE = 4.5  # standard errors: what is smaller may be noise; the largest of some 30 independent values is counted in
 
 
-class NoSuggestion(Exception):
+class NoSuggestion(Exception):  # noqa: N818 - an answer, not an error
     """Carries the sentence that says why there is no rate to suggest."""
 
 
@@ -45,6 +45,11 @@ class Fall:
         stretch = slice(self.top, self.bottom + 1)
         waiting = self.losses[stretch] >= self.losses[self.bottom] + share * self.drop
         return self.lr(self.top + int(np.flatnonzero(waiting)[-1]))
+
+    def right(self, share: float) -> float:
+        """The last rate from the minimum on up to which the loss stays within this share of the drop above it."""
+        near = self.losses[self.bottom :] <= self.losses[self.bottom] + share * self.drop
+        return self.lr(self.bottom + int(np.logical_and.accumulate(near).sum()) - 1)
 
     def lr(self, position: int) -> float:
         return float(10 ** self.log_lrs[position])

@@ -68,16 +68,16 @@ def suggest_all(curve: Curve) -> dict[str, Suggestion]:
 
 
 def auto(curve: Curve, seen: Fall) -> tuple[float, str]:
-    """Half way, in log10(lr), between where the loss has done 90 % of its fall and where it is lowest.
+    """The middle, in log10(lr), of the low ground around the minimum: the rates that serve about equally well.
 
-    Below the first, training could go faster; beyond the second it falls apart. Where the loss does not rise again,
-    the place of its minimum is chance, and the first alone is the answer.
+    It begins where three quarters of the fall are done, and ends where the loss has risen by a tenth of the fall. The
+    lowest point itself is chance where the ground is level. Where the loss does not rise again, the ground has no end:
+    then the answer is where 90 % of the fall are done.
     """
-    knee, lowest = seen.left(0.1), seen.lr(seen.bottom)
-    if curve.lost_at is None:
-        return knee, f"the loss has done 90 % of its fall of {seen.drop:.2g} here, and does not rise again."
-    between = f"between lr {knee:.2g}, where 90 % of the fall of {seen.drop:.2g} is done, and {lowest:.2g}, its minimum."
-    return math.sqrt(knee * lowest), f"half way {between}"
+    low, high = seen.left(0.25), seen.right(0.1)
+    if high >= curve.lrs[-1]:
+        return seen.left(0.1), f"90 % of the fall of {seen.drop:.2g} are done here, and the loss does not rise again."
+    return math.sqrt(low * high), f"the middle of the low ground, from lr {low:.2g} to {high:.2g}."
 
 
 def steepest(curve: Curve, seen: Fall) -> tuple[float, str]:
@@ -104,7 +104,7 @@ def slide(curve: Curve, seen: Fall) -> tuple[float, str]:
 def minimum_over_10(curve: Curve, seen: Fall) -> tuple[float, str]:
     """A tenth of the rate with the lowest smoothed loss."""
     if seen.at_end:
-        raise NoSuggestion(f"the loss does not rise again up to lr {curve.lrs[-1]:.2g}, so its minimum is not seen; raise max_lr.")
+        raise NoSuggestion(f"the loss is lowest at the end of the test, lr {curve.lrs[-1]:.2g}; raise max_lr.")
     lowest = seen.lr(seen.bottom)
     return lowest / 10, f"one tenth of lr {lowest:.2g}, where the loss is lowest."
 

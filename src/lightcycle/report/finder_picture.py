@@ -54,9 +54,9 @@ def finder_figure(curve: Curve, suggestions: Mapping[str, Suggestion], chosen: s
 
 def _losses(axes: Axes, curve: Curve) -> None:
     """Every batch pale, the band over several sweeps, and the line that the rules see."""
-    for sweep in curve.sweeps:
-        look = {"color": PALE, "alpha": 0.55, "markersize": 3, "linestyle": "none", "markeredgewidth": 0}
-        axes.plot(curve.lrs, sweep, marker="o", gid="raw", label="one batch" if sweep is curve.sweeps[0] else None, **look)
+    look = {"color": PALE, "alpha": 0.55, "marker": "o", "markersize": 3, "markeredgewidth": 0, "linestyle": "none"}
+    for number, sweep in enumerate(curve.sweeps):
+        axes.plot(curve.lrs, sweep, gid="raw", label=None if number else "one batch", **look)
     if len(curve.sweeps) > 1:
         label = f"lowest to highest of {len(curve.sweeps)} sweeps"
         axes.fill_between(curve.lrs, *curve.band, color=BLUE, alpha=0.13, linewidth=0, label=label, gid="band")

@@ -185,16 +185,20 @@ class BoundSchedule:
 
     def factor(self, step: int) -> float:
         """Multiplier of the base learning rate for the step with this index; past the end, the last value."""
-        piece, position = self._locate(step)
-        return piece.factor(position)
+        return self.at(step)[0]
 
     def momentum(self, step: int) -> float | None:
         """Momentum or beta1 for the step with this index; ``None`` where the policy leaves it alone."""
+        return self.at(step)[1]
+
+    def at(self, step: int) -> tuple[float, float | None]:
+        """Both of them, for the price of one look-up: this is asked at every step."""
         piece, position = self._locate(step)
-        return None if piece.momentum is None else piece.momentum(position)
+        return piece.factor(position), None if piece.momentum is None else piece.momentum(position)
 
     def _locate(self, step: int) -> tuple[Phase, float]:
-        step = min(max(step, 0), self.horizon.steps - 1)
+        if not 0 <= step < self.edges[-1]:
+            step = min(max(step, 0), self.edges[-1] - 1)
         index = bisect_right(self.edges, step)
         piece, start, end = self.pieces[index], self.edges[index - 1] if index else 0, self.edges[index]
         if not piece.reaches_end:
