@@ -8,6 +8,7 @@ Each takes `(lrs, losses)`, both `(points,)`, and returns a rate, or None where 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -77,9 +78,9 @@ def steep(lrs: np.ndarray, losses: np.ndarray) -> float:
     return lrs[(np.diff(losses) / np.diff(np.log(lrs))).argmin()]
 
 
-def lightning(lrs: np.ndarray, losses: np.ndarray) -> float | None:
+def lightning(lrs: np.ndarray, losses: np.ndarray, ahead: int = 1) -> float | None:
     """The steepest fall over the rate itself, with the first ten points and the last one left out."""
-    smooth = averaged(losses, ahead=1)
+    smooth = averaged(losses, ahead)
     rates, trimmed = lrs[: len(smooth)][10:-1], smooth[10:-1]
     finite = np.isfinite(trimmed)
     rates, trimmed = rates[finite], trimmed[finite]
@@ -92,4 +93,5 @@ REFERENCES: dict[str, Callable[[np.ndarray, np.ndarray], float | None]] = {
     "fast.ai minimum": fastai(minimum),
     "fast.ai steep": fastai(steep),
     "Lightning": lightning,
+    "Lightning, counter mended": partial(lightning, ahead=0),
 }

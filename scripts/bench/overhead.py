@@ -8,6 +8,7 @@ the thread on its processor decides, since other programs do not enter it; the w
     python scripts/bench/overhead.py      # goals: ParamScheduler / OneCycleLR <= 1, ParamScheduler <= 15 us
 """
 
+import random
 import statistics
 import time
 from collections.abc import Sequence
@@ -132,9 +133,9 @@ def take_turns(arms: Sequence[str], groups: int, steps: int) -> dict[str, dict[s
 
 
 def play_round(number: int, steps: int) -> dict[str, dict[str, float]]:
-    """Every arm once; each round begins with another one."""
-    turn = number % len(ARMS)
-    return {k: us for groups in GROUPS for k, us in take_turns(ARMS[turn:] + ARMS[:turn], groups, steps).items()}
+    """Every arm once, in an order of the round's own: who comes before whom leaves traces in the caches."""
+    order = random.Random(number).sample(ARMS, len(ARMS))
+    return {key: us for groups in GROUPS for key, us in take_turns(order, groups, steps).items()}
 
 
 def summarize(rounds: list[dict]) -> tuple[dict, tuple, list[tuple]]:

@@ -79,7 +79,7 @@ def accuracy_bound(lrs: Sequence[float], accuracies: Sequence[float]) -> Suggest
 
 
 def _end_of_rise(lrs: np.ndarray, accuracies: np.ndarray) -> tuple[int, str]:
-    finite = int(np.logical_and.accumulate(np.isfinite(accuracies)).sum())
+    points, finite = len(lrs), int(np.logical_and.accumulate(np.isfinite(accuracies)).sum())
     if finite < SHORTEST:
         raise NoSuggestion(f"only {finite} accuracies are finite, {SHORTEST} are needed.")
     lrs, accuracies = lrs[:finite], accuracies[:finite]
@@ -89,16 +89,16 @@ def _end_of_rise(lrs: np.ndarray, accuracies: np.ndarray) -> tuple[int, str]:
     certain = SURE * spread * float(np.hypot(line.value_error[peak], line.value_error[0]))
     if not rise > certain:
         raise NoSuggestion(f"the accuracy does not rise by more than its noise ({rise:.2g} against {certain:.2g}).")
-    ragged = _ragged(accuracies - line.value)
+    ragged = _ragged(accuracies)
     if ragged is not None and ragged < peak:
         return ragged, "the accuracy gets ragged"
-    if peak == finite - 1 == len(lrs) - 1:
+    if peak == points - 1:
         raise NoSuggestion(f"the accuracy still rises at the end of the test, lr {lrs[-1]:.2g}; raise max_lr.")
     return peak, "the accuracy starts to fall"
 
 
-def _ragged(rest: np.ndarray) -> int | None:
-    """The first point from which the accuracy strays, for five points, four times as far as it did before."""
-    strays = np.abs(rest) + 1e-3
-    starts = range(SHORTEST, len(rest) - 4)
-    return next((at for at in starts if np.median(strays[at : at + 5]) > RAGGED * np.median(strays[:at])), None)
+def _ragged(accuracies: np.ndarray) -> int | None:
+    """The first point from which the accuracy jumps, for five points, four times as far as it did before."""
+    jumps = np.abs(np.diff(accuracies, n=2)) + 1e-3  # second differences: neither a rise nor a bend is a jump
+    starts = range(SHORTEST, len(jumps) - 4)
+    return next((at + 1 for at in starts if np.median(jumps[at : at + 5]) > RAGGED * np.median(jumps[:at])), None)

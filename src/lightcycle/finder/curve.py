@@ -12,6 +12,7 @@ from lightcycle.finder.smooth import Line, local_line, noise, running_median
 
 BANDWIDTH = 0.25  # decades of learning rate
 SHORTEST = 10  # points below which nothing can be judged
+HUGE = 1e100  # a loss beyond is as good as infinite; sums and squares of smaller ones do not overflow
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Curve:
         lrs: the learning rate of each step, ascending: `(points,)`. A first rate of zero, where a linear ramp may
             start, is left out with its losses: it has no place on a logarithmic axis.
         sweeps: the batch loss of each step, one list per sweep over the same rates. A sweep that stopped early may
-            be shorter. A loss that is not finite counts as lost, and so does all that follows it.
+            be shorter. A loss that is not finite, or beyond 1e100, counts as lost, and so does all that follows it.
 
     Raises:
         ValueError: the rates are not positive and ascending, or a sweep has more losses than there are rates.
@@ -59,7 +60,7 @@ class Curve:
     @cached_property
     def noise(self) -> float:
         """The standard deviation of the noise on `mean`, in units of loss, judged up to its lowest stretch."""
-        return noise(self._losses[: max(self._floor + 1, SHORTEST)])
+        return noise(self._losses[: max(self._floor + 1, 2 * SHORTEST)])
 
     @cached_property
     def end(self) -> int:
@@ -74,8 +75,7 @@ class Curve:
         lowest = np.minimum.accumulate(typical)
         gained = typical[0] - lowest
         undone = self._losses > lowest + gained / 3 + 3 * self.noise + self.rounding
-        undone &= np.append(undone[1:], True) | np.append(undone[2:], [False, True])  # one wild batch is no explosion
-        undone &= gained >= gained[-1] / 2
+        undone &= _again_soon(undone) & (gained >= gained[-1] / 2)  # one wild batch is no explosion
         return int(undone.argmax()) if undone.any() else self.finite
 
     @cached_property
@@ -113,11 +113,20 @@ class Curve:
         return int(running_median(self._losses).argmin()) if self.finite else 0
 
 
+def _again_soon(happened: np.ndarray) -> np.ndarray:
+    """Where it happens once more at one of the next two points; there is no asking at the last point."""
+    again = np.zeros_like(happened)
+    again[:-1] |= happened[1:]
+    again[:-2] |= happened[2:]
+    again[-1] = True
+    return again
+
+
 def _until_lost(sweep: Sequence[float], points: int) -> list[float]:
     """The losses up to the first that is not finite, then NaN up to `points`."""
     losses = np.full(points, math.nan)
     losses[: len(sweep)] = sweep
-    lost = ~np.isfinite(losses)
+    lost = ~(np.abs(losses) < HUGE)
     losses[np.maximum.accumulate(lost)] = math.nan
     return losses.tolist()
 

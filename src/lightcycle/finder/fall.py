@@ -8,6 +8,8 @@ from lightcycle.finder.curve import SHORTEST, Curve
 
 SURE = 4.5  # standard errors: what is smaller may be noise; the largest of some 30 independent values is counted in
 
+LOWER = "start the test at a lower rate"
+
 
 class NoSuggestion(Exception):  # noqa: N818 - an answer, not an error
     """Carries the sentence that says why there is no rate to suggest."""
@@ -81,17 +83,13 @@ def _check_length(curve: Curve) -> None:
     if curve.finite == 0:
         raise NoSuggestion("no loss is finite; look at the data and at the loss before the learning rate.")
     if curve.finite < SHORTEST:
-        raise NoSuggestion(
-            f"only {curve.finite} losses are finite, {SHORTEST} are needed; start the test at a lower rate."
-        )
+        raise NoSuggestion(f"only {curve.finite} losses are finite, {SHORTEST} are needed; {LOWER}.")
     if curve.end < SHORTEST:
-        raise NoSuggestion(
-            f"the loss explodes after {curve.end} steps, at lr {curve.lost_at:.2g}; start the test at a lower rate."
-        )
+        raise NoSuggestion(f"the loss rises from step {curve.end}, lr {curve.lost_at:.2g}, on; {LOWER}.")
 
 
 def _no_fall(curve: Curve, drop: float, certain: float) -> str:
     rise = curve.line.value[-1] - curve.line.value[0]
     if drop < certain / SURE and (curve.lost_at is not None or rise > certain):
-        return "the loss only rises; start the test at a lower rate, or look at the model."
+        return f"the loss only rises; {LOWER}, or look at the model."
     return f"the loss does not fall by more than its noise ({max(drop, 0.0):.2g} against {certain:.2g})."
