@@ -38,7 +38,7 @@ def composed(tmp_path):
     HydraConfig.instance().cfg = None
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS, ids="=".join)
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_is_checked(group, option, composed):
     added = "+" if group == "callbacks" and option != "checkpoint" else ""
     settings = read(composed(f"{added}{group}={option}"))

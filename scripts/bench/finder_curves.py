@@ -18,7 +18,7 @@ from finder_references import REFERENCES
 
 from lightcycle.finder import RULES, Curve, suggest
 
-COUNTS = {"regression": 48, "network": 24, "textbook": 72, "hopeless": 48}
+COUNTS = {"regression": 96, "network": 48, "textbook": 120, "hopeless": 96}
 QUICK = {"regression": 2, "network": 1, "textbook": 4, "hopeless": 4}
 FACTOR = 3.0
 GOALS = {"auto hits": ">= 0.9", "auto": "ahead of every other rule"}

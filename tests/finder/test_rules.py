@@ -97,10 +97,7 @@ NOISE = 1 + 0.05 * np.random.default_rng(7).normal(size=100)
 RISING = 1 + (NOISE - 1) / 5 + np.exp(2 * (LOG_LRS + 2))
 REFUSALS = {
     "flat": ([2.0] * 100, "the loss does not fall by more than its noise (0 against 2e-09)."),
-    "rising": (
-        1 + np.exp(2 * (LOG_LRS + 4)),
-        "the loss only rises; start the test at a lower rate, or look at the model.",
-    ),
+    "rising": (RISING, "the loss only rises; start the test at a lower rate, or look at the model."),
     "nan": ([math.nan] * 100, "no loss is finite; look at the data and at the loss before the learning rate."),
     "short": ([2.0] * 6 + [math.nan] * 94, "only 6 losses are finite, 10 are needed; start the test at a lower rate."),
     "early": (
@@ -123,7 +120,7 @@ def test_noise_gets_no_suggestion_and_both_figures():
     assert answer.lr is None
     assert re.fullmatch(r"the loss does not fall by more than its noise \(0\.\d+ against 0\.\d+\)\.", answer.reason)
     hopeless = [suggest(curve(np.random.default_rng(seed).normal(size=100))).lr for seed in range(300)]
-    assert sum(lr is not None for lr in hopeless) <= 1
+    assert sum(lr is not None for lr in hopeless) <= 3  # one in a hundred
 
 
 def test_rules_that_need_the_end_of_the_curve_ask_for_it():

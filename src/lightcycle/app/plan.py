@@ -13,24 +13,35 @@ from lightcycle.report.timeline import Timeline, draw
 from lightcycle.schedules import BoundSchedule, Horizon
 
 
-def batches_per_epoch(settings: Settings, counts: Counts) -> int:
-    """Training batches of an epoch, as the loader and ``limit_train_batches`` will have them."""
-    size, count = settings.data.batch_size, counts.train
-    whole = max(count // size, 1) if settings.data.drop_last else math.ceil(count / size)
+def batches(settings: Settings, counts: Counts) -> dict[str, int]:
+    """Whole batches of an epoch of each part, as the loaders have them."""
+    data = settings.data
+    at_once = data.eval_batch_size or 2 * data.batch_size
+    train = max(counts.train // data.batch_size, 1) if data.drop_last else math.ceil(counts.train / data.batch_size)
+    return {"train": train, "val": math.ceil(counts.val / at_once), "test": math.ceil(counts.test / at_once)}
+
+
+def limited(settings: Settings, part: str, whole: int) -> int:
+    """What the trainer's limits leave of so many batches.
+
+    Raises:
+        ValueError: where a share of them is less than one.
+    """
     trainer = settings.trainer
-    limit = trainer.overfit_batches or trainer.limit_train_batches
-    return min(whole, limit) if isinstance(limit, int) else int(whole * limit)
+    name = "overfit_batches" if trainer.overfit_batches and part != "test" else f"limit_{part}_batches"
+    limit = getattr(trainer, name)
+    left = min(whole, limit) if isinstance(limit, int) else int(whole * limit)
+    if left < 1 and whole and limit:
+        raise ValueError(
+            f"trainer.{name}={limit} of {whole} {part} batches leaves none; give a larger share, or a whole number"
+        )
+    return left
 
 
 def horizon(settings: Settings, counts: Counts) -> Horizon:
     """The optimizer steps of the run."""
-    batches = batches_per_epoch(settings, counts)
-    if batches < 1:
-        raise ValueError(
-            f"trainer.limit_train_batches={settings.trainer.limit_train_batches} of "
-            f"{counts.train // settings.data.batch_size} batches leaves none; give a larger share, or a whole number"
-        )
-    steps = math.ceil(batches / settings.trainer.accumulate_grad_batches)
+    left = {part: limited(settings, part, whole) for part, whole in batches(settings, counts).items()}
+    steps = math.ceil(left["train"] / settings.trainer.accumulate_grad_batches)
     total = round(settings.epochs * steps) or 1
     if settings.trainer.max_steps >= 0:
         total = min(total, settings.trainer.max_steps)

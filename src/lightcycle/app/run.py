@@ -30,28 +30,34 @@ def train(config: DictConfig) -> float | None:
     counts = count(settings.data)
     plan = planning.bound(settings, planning.horizon(settings, counts))
     trainer, data, module = assemble(settings, folder, counts, plan)
+    from lightcycle.app import leave, track
+
     if trainer.is_global_zero:
         announce(settings, choices, folder, plan, counts)
-    for logger in trainer.loggers:
-        logger.log_hyperparams({**OmegaConf.to_container(config), "choices": choices})
+    with track.closing():
+        for logger in trainer.loggers:
+            logger.log_hyperparams({**OmegaConf.to_container(config), "choices": choices})
+        began = time.perf_counter()
+        trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
+        seconds = time.perf_counter() - began
+        keep_last(trainer, folder)
+        figures = evaluated(settings, trainer, data, module)
+        if trainer.is_global_zero:
+            leave.files(settings, choices, folder, trainer, figures, seconds)
+    return watched(figures, settings.monitor)
 
-    began = time.perf_counter()
-    trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
-    seconds = time.perf_counter() - began
+
+def evaluated(settings: Settings, trainer: "Trainer", data: "ImageData", module: "Classifier") -> dict[str, float]:
+    """The figures of the fit, of a validation where the last one is stale, and of the one look at the test set."""
     figures = _numbers(trainer.callback_metrics)
-    keep_last(trainer, folder)
     if is_unvalidated(trainer):
         trainer.validate(module, datamodule=data, verbose=False)
         figures |= _numbers(trainer.callback_metrics)
-    if settings.test != "none" and counts.test:
+    if settings.test != "none" and data.counts.test:
         best = trainer.checkpoint_callback.best_model_path if settings.test == "best" else None
         trainer.test(module, datamodule=data, ckpt_path=best or None, verbose=False, weights_only=True)
         figures |= _numbers(trainer.callback_metrics)
-    if trainer.is_global_zero:
-        from lightcycle.app import leave
-
-        leave.files(settings, choices, folder, trainer, figures, seconds)
-    return watched(figures, settings.monitor)
+    return figures
 
 
 def assemble(

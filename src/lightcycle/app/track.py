@@ -2,6 +2,9 @@
 
 import netrc
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,18 @@ def wandb_logger(
     return WandbLogger(
         name=name, save_dir=folder, project=project, group=group, job_type=job_type, tags=list(tags), offline=offline
     )
+
+
+@contextmanager
+def closing() -> Iterator[None]:
+    """Ends W&B's run with ours, also after an error: the next run of a sweep would go on in it."""
+    code = 1
+    try:
+        yield
+        code = 0
+    finally:
+        if (wandb := sys.modules.get("wandb")) and wandb.run is not None:
+            wandb.finish(exit_code=code)
 
 
 def has_api_key() -> bool:

@@ -74,7 +74,7 @@ class Curve:
         typical = running_median(self._losses)
         lowest = np.minimum.accumulate(typical)
         gained = typical[0] - lowest
-        undone = self._losses > lowest + gained / 3 + 3 * self.noise + self.rounding
+        undone = self._losses > lowest + gained / 3 + 4 * self.noise + self.rounding
         undone &= _again_soon(undone) & (gained >= gained[-1] / 2)  # one wild batch is no explosion
         return int(undone.argmax()) if undone.any() else self.finite
 

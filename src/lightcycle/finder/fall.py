@@ -6,7 +6,7 @@ import numpy as np
 
 from lightcycle.finder.curve import SHORTEST, Curve
 
-SURE = 4.5  # standard errors: what is smaller may be noise; the largest of some 30 independent values is counted in
+SURE = 5.0  # standard errors: what is smaller may be noise; the largest of some 30 independent values is counted in
 
 LOWER = "start the test at a lower rate"
 
@@ -90,6 +90,6 @@ def _check_length(curve: Curve) -> None:
 
 def _no_fall(curve: Curve, drop: float, certain: float) -> str:
     rise = curve.line.value[-1] - curve.line.value[0]
-    if drop < certain / SURE and (curve.lost_at is not None or rise > certain):
+    if curve.lost_at is not None or rise > certain:
         return f"the loss only rises; {LOWER}, or look at the model."
     return f"the loss does not fall by more than its noise ({max(drop, 0.0):.2g} against {certain:.2g})."
