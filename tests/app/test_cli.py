@@ -10,6 +10,7 @@ import pytest
 from lightcycle.app.csv_log import read_rows
 from lightcycle.app.say import is_lesson, sentence
 from lightcycle.app.schema import PROJECT
+from lightcycle.app.settings import read
 from lightcycle.schedules import SGDR
 
 REFUSED = [
@@ -92,9 +93,10 @@ REFUSED = [
 
 @pytest.mark.parametrize(("overrides", "expected"), REFUSED, ids=lambda x: " ".join(x) if isinstance(x, list) else "")
 def test_a_mistake_is_one_sentence(overrides, expected, app, monkeypatch):
-    from lightcycle.data.module import ImageData
+    from lightcycle.data.module import FolderData, MemoryData
 
-    monkeypatch.setattr(ImageData, "setup", lambda *_: pytest.fail("the data was read before the mistake was met"))
+    for kind in (MemoryData, FolderData):
+        monkeypatch.setattr(kind, "setup", lambda *_: pytest.fail("the data was read before the mistake was met"))
     with pytest.raises(SystemExit) as error:
         app(*overrides)
     said = str(error.value.code)
@@ -122,6 +124,17 @@ def test_an_accident_in_our_code_is_no_lesson(tmp_path):
         read_rows(tmp_path / "metrics.csv")
     assert not is_lesson(accident.value)
     assert not is_lesson(ValueError("never raised"))
+
+
+def test_a_mistake_in_a_sweep_is_one_sentence_and_the_other_runs_are_made(app, tmp_path):
+    made = []
+
+    def job(config):
+        made.append(read(config).epochs)
+
+    with pytest.raises(SystemExit, match=r"^error: schedule.cycles must be >= 1 \(got 0\)"):
+        app("-m", "schedule.cycles=0,1,2", f"hydra.sweep.dir={tmp_path}/sweep", job=job)
+    assert made == [1.0, 3.0]
 
 
 def test_the_environment_is_left_alone(app, monkeypatch):

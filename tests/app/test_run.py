@@ -98,6 +98,7 @@ def test_the_same_seed_is_the_same_run_and_zero_is_a_seed(app, small, tmp_path):
     assert summary(other.folder)["seed"] == 1
 
 
+@pytest.mark.slow
 def test_a_run_resumed_anywhere_is_the_straight_run(app, small, tmp_path):
     every_step = (
         "+callbacks.steps={_target_:lightning.pytorch.callbacks.ModelCheckpoint,"

@@ -78,6 +78,11 @@ def test_max_steps_holds_the_whole_schedule_in_small():
     assert rates(module)[-1] == 0.0
 
 
+def test_max_steps_on_the_border_of_an_epoch_cuts_short_too():
+    module, _ = fit(SGDR(cycles=2), max_steps=10)
+    assert rates(module) == planned(SGDR(cycles=2), [5, 5], stretch=True)
+
+
 def test_accumulation_that_changes_between_epochs():
     module, scheduler = fit(CosineAnnealing(), callbacks=[GradientAccumulationScheduler({0: 4, 1: 1})])
     assert scheduler.plan.horizon.lengths == (2, 5, 5)

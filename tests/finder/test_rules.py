@@ -136,8 +136,19 @@ def test_spread_is_the_factor_between_the_single_sweeps():
     single = [suggest(Curve(seen.lrs, [sweep])).lr for sweep in seen.sweeps]
     assert answer.spread == max(single) / min(single) > 1
     assert f"Sweeps differ by x{answer.spread:.2g}." in str(answer)
-    assert suggest(curve(seen.mean)).lr == answer.lr
+    assert answer.lr == min(single), "a run meets the batches of every sweep"
+    assert answer.reason.startswith("the lowest of 3 sweeps; ")
+    for rule in set(RULES) - {"auto"}:
+        assert suggest(seen, rule).lr == suggest(curve(seen.mean), rule).lr
     assert suggest(curve(seen.mean)).spread is None
+
+
+def test_auto_needs_an_answer_from_most_sweeps():
+    fallen, flat = textbook(noise=0.02).mean, [1.3] * len(textbook().lrs)
+    most = Curve(textbook().lrs, [fallen, fallen, flat])
+    assert suggest(most).lr == suggest(curve(fallen)).lr
+    few = Curve(textbook().lrs, [fallen, flat, flat])
+    assert suggest(few).lr == suggest(curve(few.mean)).lr
 
 
 def test_several_noisy_sweeps_answer_where_one_cannot():

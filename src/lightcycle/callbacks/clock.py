@@ -38,6 +38,13 @@ class StageClock:
         """Optimizer steps done in this fit."""
         return trainer.global_step - self.first_step
 
+    def is_cut_short(self, trainer: Trainer) -> bool:
+        """Whether ``max_steps`` or a debugging run ends the fit before its epochs are over: the schedule then shrinks."""
+        plan, epochs = self.horizon, trainer.max_epochs if (trainer.max_epochs or -1) >= 0 else math.inf
+        if trainer.fast_dev_run or plan.lengths is None or plan.steps < sum(plan.lengths):
+            return True
+        return len(plan.lengths) < epochs - self.first_epoch
+
     def state_dict(self) -> dict[str, Any]:
         """Where the fit began, and the horizon it was planned for."""
         plan = self.horizon
@@ -79,16 +86,6 @@ def horizon(
         lengths.append(_length(trainer, first_epoch + len(lengths), len(lengths), steps_per_epoch))
         total += lengths[-1]
     return Horizon(min(total, limit), tuple(lengths))
-
-
-def is_cut_short(trainer: Trainer, plan: Horizon) -> bool:
-    """Whether ``max_steps`` or a debugging run ends the fit before its epochs are over."""
-    return (
-        bool(trainer.fast_dev_run)
-        or plan.lengths is None
-        or plan.steps < sum(plan.lengths)
-        or (trainer.max_steps >= 0 and (trainer.max_epochs or -1) < 0)
-    )
 
 
 def _batches(trainer: Trainer) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightcycle.callbacks.clock import StageClock, is_cut_short
+from lightcycle.callbacks.clock import StageClock
 from lightcycle.callbacks.findings import AccuracyFinding, LossFinding, sentence
 from lightcycle.callbacks.param_scheduler import set_lr
 from lightcycle.callbacks.randomness import step_key
@@ -59,7 +59,7 @@ class LRFinder(Callback):
         num_steps: int = 100,
         min_lr: float = 1e-6,
         max_lr: float = 10.0,
-        sweeps: int = 1,
+        sweeps: int = 3,
         schedule: Schedule | None = None,
         folder: str | Path | None = None,
         seed: int = 0,
@@ -91,7 +91,7 @@ class LRFinder(Callback):
         self._resumed = False
         self._steps = {0}
         if self.at == "cycles":
-            ends = self.schedule.bind(horizon, stretch=is_cut_short(trainer, horizon)).cycle_ends
+            ends = self.schedule.bind(horizon, stretch=self.clock.is_cut_short(trainer)).cycle_ends
             if not ends:
                 raise ValueError(
                     f"lr_finder.at=cycles, but {type(self.schedule).__name__} has no cycles; use at=start, or a list "

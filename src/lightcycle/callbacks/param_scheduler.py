@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from lightcycle.callbacks.clock import StageClock, is_cut_short
+from lightcycle.callbacks.clock import StageClock
 from lightcycle.schedules import BoundSchedule, Horizon, MetricDriven, Schedule
 
 QUANTITIES = ("lr", "momentum")
@@ -100,7 +100,7 @@ class ParamScheduler(Callback):
             now = self._resume(restored, now)
             if base_lrs(trainer) != self._configured:
                 rank_zero_info(f"resumed with the checkpoint's base rates {base_lrs(trainer)}, not {self._configured}")
-        self.plan = self.schedule.bind(now, stretch=self.stretch or is_cut_short(trainer, now))
+        self.plan = self.schedule.bind(now, stretch=self.stretch or self.clock.is_cut_short(trainer))
         self._last_step = -1
 
     def _resume(self, saved: dict[str, Any], now: Horizon) -> Horizon:

@@ -17,7 +17,7 @@ class Recorder(Callback):
 
     Args:
         watch: the validation metric to remember.
-        limit: at most so many training points; when full, every second one is dropped.
+        limit: at most so many training points, besides the last; when full, every second one is dropped.
     """
 
     def __init__(self, watch: str = "val/acc", limit: int = 4096) -> None:
@@ -31,28 +31,32 @@ class Recorder(Callback):
         self.resumed_at = 0  # steps that were done when this process began
         self.validated_at = -1  # steps that were done at the latest validation
         self._waiting: list[tuple[int, list[float], float | None, torch.Tensor]] = []
+        self._step, self._outputs = -1, None  # the latest step, and what its training_step gave
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        optimizer, self.resumed_at = trainer.optimizers[0], trainer.global_step
+        optimizer, self.resumed_at, self._step = trainer.optimizers[0], trainer.global_step, trainer.global_step - 1
         self.groups = [group.get("name", f"group {i}") for i, group in enumerate(optimizer.param_groups)]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step - 1
-        latest = self._waiting or self.points
-        if step % self.stride or step <= (latest[-1][0] if latest else -1):  # also: still inside a window of batches
+        if step == self._step:  # still inside a window of accumulated batches
             return
-        groups = trainer.optimizers[0].param_groups
-        rates, momentum = [float(group["lr"]) for group in groups], momentum_of(groups[0])
-        if (loss := _loss(outputs)) is not None:
-            self._waiting.append((step, rates, momentum, loss * trainer.accumulate_grad_batches))
+        self._step, self._outputs = step, outputs
+        if step % self.stride == 0:
+            self._keep(trainer, step)
         if len(self._waiting) >= _FLUSH:
             self._flush()
         if step % trainer.log_every_n_steps == 0:
-            self._log(trainer, step, rates, momentum)
+            self._log(trainer, step)
 
-    def _log(self, trainer: Trainer, step: int, rates: list[float], momentum: float | None) -> None:
+    def _keep(self, trainer: Trainer, step: int) -> None:
+        if (loss := _loss(self._outputs)) is not None:
+            self._waiting.append((step, *_applied(trainer), loss * trainer.accumulate_grad_batches))
+
+    def _log(self, trainer: Trainer, step: int) -> None:
+        rates, momentum = _applied(trainer)
         values = (
             {"lr": rates[0]}
             if len(set(rates)) == 1
@@ -72,19 +76,27 @@ class Recorder(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._flush()
+        if self._outputs is not None and self._step % self.stride:  # the last step, which the thinning passed over
+            self._keep(trainer, self._step)
+            self._take()
+        self._outputs = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._flush()
 
     def _flush(self) -> None:
+        """Takes what waits, and thins."""
+        self._take()
+        while len(self.points) > self.limit:
+            self.stride *= 2
+            self.points = [point for point in self.points if point[0] % self.stride == 0]
+
+    def _take(self) -> None:
         """Brings the waiting losses over from the device, all at once."""
         if self._waiting:
             losses = torch.stack([point[3].float() for point in self._waiting]).tolist()
             self.points += [(*point[:3], loss) for point, loss in zip(self._waiting, losses, strict=True)]
             self._waiting = []
-        while len(self.points) > self.limit:
-            self.stride *= 2
-            self.points = [point for point in self.points if point[0] % self.stride == 0]
 
     def state_dict(self) -> dict[str, Any]:
         self._flush()
@@ -93,6 +105,12 @@ class Recorder(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.stride = state_dict["stride"]
         self.points, self.validations = list(state_dict["points"]), list(state_dict["validations"])
+
+
+def _applied(trainer: Trainer) -> tuple[list[float], float | None]:
+    """The rate of each group and the momentum of the first, as the optimizer has them."""
+    groups = trainer.optimizers[0].param_groups
+    return [float(group["lr"]) for group in groups], momentum_of(groups[0])
 
 
 def momentum_of(group: dict[str, Any]) -> float | None:
