@@ -158,13 +158,17 @@ def command(*arguments, **options):
 
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"], ["--info", "defaults"]], ids=" ".join)
 def test_questions_are_answered_at_once(flags):
-    seconds = []
-    for _ in range(2):
+    """At most five times what importing Hydra alone takes (a third of a second): torch would take twenty times that."""
+    ours, bare = [], []
+    for _ in range(3):
         began = time.perf_counter()
         done = command(*flags)
-        seconds.append(time.perf_counter() - began)
+        ours.append(time.perf_counter() - began)
         assert done.returncode == 0, done.stderr
-    assert min(seconds) < 3.0  # 0.4 s on an idle machine
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import hydra, hydra.utils"], check=True)
+        bare.append(time.perf_counter() - began)
+    assert min(ours) < 5 * min(bare)
 
 
 @pytest.mark.parametrize("file", ["train.py", "scripts/plan.py"])
@@ -182,7 +186,7 @@ def test_nothing_heavy_is_imported_to_answer(file):
 def test_help_lists_every_option_and_no_schema():
     text = command("--help").stdout
     for group in ("data", "model", "optimizer", "schedule", "trainer", "logger", "debug", "callbacks"):
-        line = next(line for line in text.splitlines() if line.startswith(f"{group}: "))
+        line = next(line.strip() for line in text.splitlines() if line.startswith(f"  {group}: "))
         options = line.removeprefix(f"{group}: ").split(", ")
         assert options == sorted(file.stem for file in (PROJECT / "conf" / group).glob("*.yaml"))
     assert "schema" not in text

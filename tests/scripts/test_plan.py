@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -18,9 +17,7 @@ def plan(*overrides, cwd):
 
 
 def test_a_plan_is_a_picture_and_the_length_of_the_run(tmp_path):
-    began = time.perf_counter()
     done = plan("schedule=sgdr", "data=fashion_mnist", cwd=tmp_path)
-    assert time.perf_counter() - began < 9.0  # 1 s on an idle machine
     title, length, path = done.stdout.splitlines()
     assert title == "sgdr · fashion_mnist · resnet · sgd · lr 0.1 · seed 0"
     assert length.startswith("7 epochs, 3,003 steps, about 384,384 images")

@@ -17,13 +17,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lightcycle.app.say import is_lesson, sentence
-from lightcycle.app.schema import PROJECT, register
+from lightcycle.app.schema import PROJECT, choices, register
 
 FULL = "HYDRA_FULL_ERROR"
 
 
 def main(config_name: str, job: Callable[[DictConfig], Any]) -> None:
-    """Composes ``conf/CONFIG_NAME.yaml`` with the command line and runs the job."""
+    """Composes ``conf/CONFIG_NAME.yaml`` with the command line and runs the job; ``--help`` is answered at once."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(usage(), end="")
+        return
     register()
     decorate = hydra.main(version_base="1.3", config_path=str(PROJECT / "conf"), config_name=config_name)
     if os.environ.get(FULL) == "1":
@@ -31,6 +34,11 @@ def main(config_name: str, job: Callable[[DictConfig], Any]) -> None:
     else:
         with _variable(FULL, "1"), said():  # with "1" Hydra raises what it would print
             decorate(_said_in_job(job))()
+
+
+def usage() -> str:
+    """conf/help.txt with the options of every group; Hydra's own listing takes seconds with this many schemas."""
+    return (PROJECT / "conf" / "help.txt").read_text().format(groups=choices())
 
 
 @contextmanager

@@ -81,7 +81,6 @@ def register() -> None:
             store.store(group=f"schema/{group}", name=name, node=schema)
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
     OmegaConf.register_new_resolver("direction", direction, replace=True)
-    OmegaConf.register_new_resolver("choices", choices, replace=True)
 
 
 def direction(metric: str) -> str:
@@ -94,6 +93,6 @@ def direction(metric: str) -> str:
 
 
 def choices() -> str:
-    """The options of every group, a line each, for --help; Hydra's own list has the schemas in it."""
+    """The options of every group, a line each, for --help."""
     groups = sorted(folder for folder in (PROJECT / "conf").iterdir() if folder.is_dir() and folder.name != "hydra")
-    return "\n".join(f"{g.name}: {', '.join(sorted(f.stem for f in g.glob('*.yaml')))}" for g in groups)
+    return "\n".join(f"  {g.name}: {', '.join(sorted(f.stem for f in g.glob('*.yaml')))}" for g in groups)
