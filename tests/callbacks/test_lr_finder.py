@@ -139,7 +139,7 @@ def test_the_triangular_test_measures_accuracy_and_leaves_no_trace(tmp_path):
     assert len(saved["lrs"]) == len(saved["accuracies"]) > 20
     assert saved["lrs"].index(max(saved["lrs"])) == pytest.approx(len(saved["lrs"]) / 2, abs=1)
     assert all(0.0 <= accuracy <= 1.0 for accuracy in saved["accuracies"])
-    plain, _ = fit(LRFinder(at=[99], **QUICK), tmp_path=tmp_path)
+    plain, _ = fit(LRFinder(at=[2], **QUICK), tmp_path=tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(module.parameters(), plain.parameters(), strict=True))
 
 
@@ -170,7 +170,9 @@ def test_a_resumed_run_keeps_what_was_found(tmp_path):
         ({"at": []}, r"lr_finder.at must be start, cycles or a list of epochs"),
         ({"rule": "best"}, r"lr_finder.rule must be one of auto, steepest, .* \(got 'best'\)"),
         ({"ramp": "cosine"}, r"lr_finder.ramp must be one of exponential, linear, triangular \(got 'cosine'\)"),
-        ({"sweeps": 0}, r"lr_finder.sweeps must be >= 1 \(got 0\); 3 show how far seeds disagree"),
+        ({"sweeps": 0}, r"lr_finder.sweeps must be a whole number >= 1 \(got 0\); 3 is usual"),
+        ({"num_steps": "abc"}, r"lr_finder.num_steps must be a whole number >= 1 \(got 'abc'\); 100 is usual"),
+        ({"sweeps": 2.5}, r"lr_finder.sweeps must be a whole number >= 1 \(got 2.5\); 3 is usual"),
         ({"num_steps": 3}, r"lr_finder.num_steps must be >= 10 \(got 3\); 100 is usual"),
         ({"min_lr": 0.0}, r"lr_finder.min_lr and max_lr must be 0 < min_lr < max_lr \(got 0 and 10\)"),
         ({"min_lr": 1.0, "max_lr": 0.1}, r"\(got 1 and 0.1\); 1e-6 and 10 are usual"),
@@ -186,6 +188,30 @@ def test_cycles_need_a_schedule_that_has_some(tmp_path):
         fit(LRFinder(at="cycles"), tmp_path=tmp_path)
     with pytest.raises(ValueError, match=r"at=cycles, but StepDecay has no cycles; use at=start"):
         fit(LRFinder(at="cycles", schedule=StepDecay()), tmp_path=tmp_path)
+
+
+def test_epochs_that_never_come_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"lr_finder.at=\[9\], and the run has the epochs 0 to 2: it would never come"):
+        fit(LRFinder(at=9), tmp_path=tmp_path)
+
+
+def test_a_rate_that_a_torch_scheduler_would_overwrite_is_not_applied(tmp_path):
+    class Own(Learner):
+        def configure_optimizers(self):
+            optimizer = super().configure_optimizers()
+            return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0)]
+
+    with pytest.raises(ValueError, match=r"Own.configure_optimizers also returns LambdaLR"):
+        quiet_trainer(callbacks=[LRFinder(apply=True)], max_epochs=1).fit(Own(), learnable_loader())
+
+
+def test_the_triangular_test_answers_where_accuracy_rises(tmp_path):
+    finder = LRFinder(ramp="triangular", num_steps=300, max_lr=20.0)
+    fit(finder, tmp_path=tmp_path)
+    assert finder.found[0]["suggestion"] is None or 0 < finder.found[0]["suggestion"] < 20
+    saved = json.loads((tmp_path / "lr_find.json").read_text())
+    assert saved["accuracies"][0] < 0.6
+    assert max(saved["accuracies"]) > 0.95
 
 
 def test_the_triangular_test_needs_validation_data(tmp_path):

@@ -1,15 +1,18 @@
 """A run with a range test in it is the run without it, bit for bit: weights, state, randomness, data, metrics, logs."""
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
+from torch.utils.data import BatchSampler, DataLoader, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
 
 from lightcycle.callbacks.range_test import range_test
 from lightcycle.finder.ramp import Ramp
@@ -54,6 +57,51 @@ SETUPS = {
     "fp16 with a scaler": lambda: {"plugins": [scaled()]},
     "clipping": lambda: {"gradient_clip_val": 0.1},
     "own generator": lambda: {"loader": toy_loader(shuffle=True, generator=torch.Generator().manual_seed(1))},
+}
+
+
+class OwnRandomness(TensorDataset):
+    """A data set that draws noise from generators of its own."""
+
+    def __init__(self, *tensors):
+        super().__init__(*tensors)
+        self.numpy, self.torch = numpy.random.default_rng(0), torch.Generator().manual_seed(0)
+        self.python, self.old, self.reads = random.Random(0), numpy.random.RandomState(0), 0
+
+    def __getitem__(self, index):
+        self.reads += 1
+        x, y = super().__getitem__(index)
+        noise = self.numpy.normal() + self.python.gauss(0, 1) + self.old.randn() + torch.randn((), generator=self.torch)
+        return x + 0.01 * noise, y
+
+
+def own_randomness():
+    return DataLoader(OwnRandomness(*toy_loader().dataset.tensors), batch_size=8, shuffle=True)
+
+
+class Collecting(Careful):
+    """Lightning's own idiom: outputs are collected, and used up at the end of the epoch."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.outputs, self.by_class = [], {}
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.outputs.append(loss.detach())
+        self.by_class[batch_idx] = loss.item()
+        return loss
+
+    def on_train_epoch_end(self):
+        self.log("mean", torch.stack(self.outputs).mean())
+        self.log("seen", float(len(self.by_class)))
+        self.outputs.clear()
+
+
+SETUPS |= {
+    "data with its own randomness": lambda: {"loader": own_randomness()},
+    "lists on the module": lambda: {"module": Collecting(groups=2)},
+    "some batches only": lambda: {"limit_train_batches": 3},
 }
 SLOW = {"workers", "persistent workers"}
 
@@ -148,6 +196,28 @@ def test_group_ratios_hold_in_the_sweep():
     assert [rates[0] for rates in Spy.rates[: len(finder.curves[0])]] == RAMP.rates()[: len(finder.curves[0])]
 
 
+def test_the_second_loader_has_the_samples_of_the_first():
+    """Weights, subsets and batch samplers stay: only the seed is another."""
+    dataset = TensorDataset(torch.arange(40.0).repeat(6, 1).T, torch.zeros(40, dtype=torch.long))
+    weights = WeightedRandomSampler([1.0] * 10 + [0.0] * 30, 40)
+    loaders = {
+        "weighted": (DataLoader(dataset, batch_size=8, sampler=weights), 10),
+        "in batches": (DataLoader(dataset, batch_sampler=BatchSampler(weights, 8, drop_last=False)), 10),
+        "subset": (DataLoader(dataset, batch_size=8, sampler=SubsetRandomSampler(range(20))), 20),
+        "all": (DataLoader(dataset, batch_size=8), 40),
+    }
+    for name, (loader, below) in loaders.items():
+        seen = set()
+
+        class Spy(Careful):
+            def training_step(self, batch, batch_idx, seen=seen):
+                seen |= set(batch[0][:, 0].tolist())
+                return super().training_step((batch[0] / 40, batch[1]), batch_idx)
+
+        run(RangeTests(0), module=Spy(), loader=loader, limit_train_batches=5)
+        assert max(seen) < below, name
+
+
 def test_refusals():
     class Manual(Careful):
         def __init__(self):
@@ -170,6 +240,15 @@ def test_refusals():
 
     with pytest.raises(ValueError, match=r"Mute.training_step returned no loss"):
         quiet_trainer(max_epochs=1, callbacks=[Only()]).fit(Mute(), toy_loader())
+
+    class Steps(Careful):
+        def optimizer_step(self, *args, **kwargs):
+            return super().optimizer_step(*args, **kwargs)
+
+    with pytest.raises(
+        ValueError, match=r"Steps has an optimizer_step of its own, which the range test would pass over"
+    ):
+        quiet_trainer(max_epochs=1, callbacks=[Only()]).fit(Steps(), toy_loader())
 
     with pytest.raises(ValueError, match=r"cannot make a second loader beside a list"):
         quiet_trainer(max_epochs=1, callbacks=[Only()]).fit(Careful(), list(toy_loader()))

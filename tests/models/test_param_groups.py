@@ -1,9 +1,12 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from lightcycle.models import AdamWConfig, ResNetConfig, SGDConfig
+from lightcycle.models import AdamWConfig, Classifier, ResNetConfig, SGDConfig
 from lightcycle.models.param_groups import param_groups
+from lightcycle.transfer.groups import by_stages
 
 
 @pytest.fixture
@@ -54,3 +57,56 @@ def test_a_shared_parameter_is_listed_once():
     second.weight = first.weight
     decay, spared = param_groups(nn.Sequential(first, second))
     assert (len(decay["params"]), len(spared["params"])) == (1, 2)
+
+
+def layers(net):
+    return by_stages(net, "head.1")
+
+
+def test_each_layer_group_has_its_own_pair_and_rate(net):
+    rates = [0.1 * 2**i for i in range(6)]
+    made = param_groups(net, groups=layers(net), rates=rates)
+    names = [f"{layer.name}/{kind}" for layer in layers(net) for kind in ("decay", "no_decay")]
+    assert [group["name"] for group in made] == names
+    assert [group["lr"] for group in made] == [rate for rate in rates for _ in range(2)]
+    assert sorted(id(p) for group in made for p in group["params"]) == sorted(id(p) for p in net.parameters())
+    for group in made:
+        assert {p.ndim > 1 for p in group["params"]} == {group["name"].endswith("/decay")}
+        assert group.get("weight_decay") == (None if group["name"].endswith("/decay") else 0.0)
+
+
+def test_layer_groups_without_rates_have_the_optimizers_own(net):
+    made = SGDConfig(lr=0.3).build(param_groups(net, groups=layers(net), no_decay=False))
+    assert [(group["name"], group["lr"]) for group in made.param_groups] == [
+        (f"{layer.name}/decay", 0.3) for layer in layers(net)
+    ]
+
+
+def test_equal_rates_train_as_without_groups(net):
+    twin = copy.deepcopy(net)
+    images, labels = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])
+    for module, options in ((net, {}), (twin, {"groups": layers(twin), "rates": [0.1] * 6})):
+        optimizer = SGDConfig(lr=0.1).build(param_groups(module, **options))
+        for _ in range(3):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(module(images), labels).backward()
+            optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), twin.parameters(), strict=True))
+
+
+def test_groups_that_are_not_the_nets_are_refused(net):
+    groups = layers(net)
+    with pytest.raises(ValueError, match=r"^rates has 2 entries for 6 layer groups; give one rate for each$"):
+        param_groups(net, groups=groups, rates=[0.1, 0.2])
+    with pytest.raises(ValueError, match=r"^the layer groups and the net do not agree about head.1.bias; split"):
+        param_groups(net, groups=groups[:-1])
+    with pytest.raises(ValueError, match=r"^head.1.weight is in two layer groups, and can have one rate; split"):
+        param_groups(net, groups=[*groups, groups[-1]])
+
+
+def test_the_classifier_hands_its_groups_to_the_optimizer(net):
+    module = Classifier(net, SGDConfig().build, groups=layers(net), rates=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    made = module.configure_optimizers().param_groups
+    assert [group["lr"] for group in made[::2]] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert module.layer_groups[-1].parameters == ("net.head.1.weight", "net.head.1.bias")
+    assert Classifier(net, SGDConfig().build).layer_groups is None

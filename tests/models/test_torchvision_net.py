@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import ResNet18_Weights
 
-from lightcycle.models import TorchvisionConfig, head_name, replace_head, weights_stats
+from lightcycle.models import MLPConfig, ResNetConfig, TorchvisionConfig, head_name, replace_head, weights_stats
 from lightcycle.models.surgery import adapt_input, set_head_dropout
 from lightcycle.models.weights import load_weights
 
@@ -302,3 +302,15 @@ def test_a_net_without_a_head_is_refused():
         ValueError, match="ReLU has no Linear or Conv2d layer whose outputs could be the logits; add one"
     ):
         head_name(nn.ReLU())
+
+
+def test_a_file_of_bare_tensors_is_enough_for_a_net_that_counts_its_versions(tmp_path):
+    theirs = torchvision.models.mnasnet0_5(num_classes=3)
+    save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
+    config = TorchvisionConfig(name="mnasnet0_5", weights=str(tmp_path / "weights.safetensors"))
+    ours, images = config.build(channels=3, size=(32, 32), classes=2), torch.randn(2, 3, 32, 32)
+    assert torch.equal(ours.eval().layers(images), theirs.eval().layers(images))
+
+
+def test_nets_that_take_no_weights_have_no_statistics_to_match():
+    assert [weights_stats(config) for config in (MLPConfig(), ResNetConfig(), TorchvisionConfig())] == [None] * 3

@@ -12,9 +12,10 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from lightcycle.app import layers
 from lightcycle.app.csv_log import CSVLog
 from lightcycle.app.settings import Settings
-from lightcycle.callbacks import LRFinder, ParamScheduler, Recorder, StepSeed
+from lightcycle.callbacks import GradualUnfreezing, GroupTable, LRFinder, ParamScheduler, Recorder, StepSeed
 from lightcycle.callbacks.progress import EpochLines, Progress
 from lightcycle.schedules import BoundSchedule
 
@@ -48,17 +49,30 @@ def _reason(error: InstantiationException) -> str:
 
 
 def callbacks(settings: Settings, folder: Path, plan: BoundSchedule, *, interactive: bool) -> list[Callback]:
-    """Ours first (the seed of the step, the finder, its rate), then the chosen ones, then those that only look."""
+    """Ours first (seed, depth, finder, rate of the step), then the chosen ones, then those that only look."""
     scheduler = ParamScheduler(settings.schedule, stretch=plan.stretch, on_resume=settings.on_resume)
     chosen = list(entries(settings.config.callbacks, "callbacks").values())
     finders = [callback for callback in chosen if isinstance(callback, LRFinder)]
-    chosen = [callback for callback in chosen if callback not in finders]
+    unfreezers = [callback for callback in chosen if isinstance(callback, GradualUnfreezing)]
+    chosen = [callback for callback in chosen if callback not in [*finders, *unfreezers]]
+    for unfreezer in unfreezers:
+        unfreezer.on_resume = settings.on_resume
     if settings.finds_lr and not finders:
         finders = [LRFinder(apply=True)]
     for finder in finders:
         finder.schedule, finder.seed, finder.folder = settings.schedule, settings.seed, folder
     shown = [Progress() if interactive else EpochLines(settings.monitor)] if settings.trainer.progress else []
-    return [StepSeed(settings.seed), *finders, scheduler, *chosen, Recorder(settings.monitor), *shown]
+    table = [GroupTable()] if layers.how(settings.config) is not None else []
+    return [
+        StepSeed(settings.seed),
+        *unfreezers,
+        *finders,
+        scheduler,
+        *chosen,
+        Recorder(settings.monitor),
+        *table,
+        *shown,
+    ]
 
 
 def loggers(settings: Settings, folder: Path) -> list[Logger]:

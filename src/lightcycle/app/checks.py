@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
+from lightcycle.app import features, layers
 from lightcycle.app.say import unknown, yaml
 from lightcycle.app.schema import RootConfig, TrainerConfig
 from lightcycle.schedules import MetricDriven, Schedule
@@ -54,6 +55,10 @@ TOP = {
     "monitor": _one_of(*METRICS),
     "test": _one_of("last", "best", "none"),
     "on_resume": _one_of("same", "keep", "replan"),
+    "features": _one_of("live", "cached"),
+    "features_cache": Rule(bool, "must be a folder", "outputs/cache is usual"),
+    "features_dtype": _one_of("fp32", "fp16"),
+    "features_copies": Rule(lambda v: v >= 1, "must be >= 1", "1 is usual"),
     "resume": Rule(lambda v: v is None or zipfile.is_zipfile(v), "must be a checkpoint file", "null starts anew"),
 }
 
@@ -79,6 +84,8 @@ def check(config: DictConfig, parts: dict[str, Any]) -> None:
     _check_names(config, parts)
     _check_watched(config, parts["schedule"], parts["trainer"])
     _check_finder(config)
+    features.check(config, parts["data"])
+    layers.check(config)
     _check_share(parts["data"].batch_size, parts["trainer"])
 
 
@@ -114,12 +121,17 @@ def _check_watched(config: DictConfig, schedule: Schedule, trainer: TrainerConfi
 
 
 def _check_finder(config: DictConfig) -> None:
-    """``lr=auto`` uses what is found."""
+    """``lr=auto`` uses what is found, from the first step on."""
     finder = config.callbacks.get("lr_finder")
-    if config.lr == "auto" and finder and not finder.get("apply", False):
+    if config.lr != "auto" or not finder:
+        return
+    if not finder.get("apply", False):
         raise ValueError(
             "lr=auto uses the rate that is found (got callbacks.lr_finder.apply=false); drop one of the two"
         )
+    at = finder.get("at", "start")
+    if at not in ("start", "cycles", 0) and not (isinstance(at, ListConfig) and 0 in at):
+        raise ValueError(f"lr=auto needs a rate from the first step on (got callbacks.lr_finder.at={at}); add epoch 0")
 
 
 def _check_share(batch_size: int, trainer: TrainerConfig) -> None:

@@ -49,7 +49,7 @@ def said() -> Iterator[None]:
     except Exception as error:
         if not is_lesson(error):
             raise
-        sys.exit(f"error: {sentence(error)}")
+        sys.exit("\n".join([f"error: {sentence(error)}", *getattr(error, "__notes__", [])]))
 
 
 def _said_in_job(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

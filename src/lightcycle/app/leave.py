@@ -8,8 +8,9 @@ from omegaconf import OmegaConf
 
 from lightcycle.app import environment, plan
 from lightcycle.app.settings import Settings
-from lightcycle.callbacks import LRFinder, ParamScheduler, Recorder
+from lightcycle.callbacks import GradualUnfreezing, LRFinder, ParamScheduler, Recorder
 from lightcycle.callbacks.lr_finder import base_lr
+from lightcycle.callbacks.range_test import lr_ratios
 from lightcycle.report.files import write_json, write_text
 from lightcycle.report.page import report
 from lightcycle.report.table import print_table
@@ -67,6 +68,8 @@ def summarize(
         "schedule": choices["schedule"],
         "lr": base_lr(trainer),
         "lr_find": findings(trainer),
+        "features": settings.features,
+        "features_seconds": getattr(trainer.datamodule, "filled_seconds", None),
         "seed": settings.seed,
         "monitor": settings.monitor,
         "parameters": sum(p.numel() for p in trainer.lightning_module.parameters()),
@@ -82,14 +85,28 @@ def summarize(
 def applied_timeline(settings: Settings, trainer: Trainer, title: str) -> Timeline:
     """The plan, and over it what the optimizer really had and the losses it met."""
     record = _the(Recorder, trainer)
-    picture = plan.timeline(settings, _the(ParamScheduler, trainer).plan, title, groups=record.groups)
-    picture.lr = dict.fromkeys(record.groups, _planned_rates(trainer, settings.lr))
-    points = record.points
-    picture.applied_lr = {name: [(p[0], p[1][i]) for p in points] for i, name in enumerate(record.groups)}
+    picture = plan.timeline(settings, _the(ParamScheduler, trainer).plan, title)
+    lines, points = _lines(record.groups), record.points
+    rates, ratios = _planned_rates(trainer, settings.lr), lr_ratios(trainer.optimizers[0])
+    picture.lr = {name: [ratios[i] * rate for rate in rates] for name, i in lines.items()}
+    picture.applied_lr = {name: [(p[0], p[1][i]) for p in points] for name, i in lines.items()}
+    for callback in trainer.callbacks:
+        if isinstance(callback, GradualUnfreezing):
+            picture.tracks = {"groups that train": callback.plan.points}
     picture.applied_momentum = [(p[0], p[2]) for p in points if p[2] is not None]
     picture.loss = [(p[0], p[3]) for p in points]
     picture.val, picture.val_name = record.validations, settings.monitor
     return picture
+
+
+def _lines(groups: list[str]) -> dict[str, int]:
+    """What has a line in the picture, and the place of its rate: layer groups, or the optimizer's groups without any.
+
+    >>> _lines(["stem/decay", "stem/no_decay", "head/decay"]), _lines(["decay", "no_decay"])
+    ({'stem': 0, 'head': 2}, {'decay': 0, 'no_decay': 1})
+    """
+    names = [name.rpartition("/")[0] or name for name in groups]
+    return {name: names.index(name) for name in dict.fromkeys(names)}
 
 
 def findings(trainer: Trainer) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from lightcycle.app import layers
 from lightcycle.app.settings import Settings, read
 from lightcycle.data.count import Counts, count
 from lightcycle.report.timeline import Timeline, draw
@@ -54,18 +55,19 @@ def bound(settings: Settings, run: Horizon) -> BoundSchedule:
     return settings.schedule.bind(run, stretch=cut)
 
 
-def timeline(settings: Settings, plan: BoundSchedule, title: str, groups: list[str] | None = None) -> Timeline:
-    """The picture's data: rates of each group, momentum, epochs and cycle ends."""
+def timeline(settings: Settings, plan: BoundSchedule, title: str, rates: dict[str, float] | None = None) -> Timeline:
+    """The picture's data: rates of each layer group, momentum, depth, epochs and cycle ends."""
     run = plan.horizon
-    rates = [settings.lr * plan.factor(step) for step in range(run.steps)]
+    factors = [plan.factor(step) for step in range(run.steps)]
     momentum = [plan.momentum(step) for step in range(run.steps)] if plan.momentum(0) is not None else None
     return Timeline(
         title=title,
         steps=run.steps,
         epoch_edges=[*run.starts[:-1], run.steps],
-        lr=dict.fromkeys(groups or ["all"], rates),
+        lr={name: [lr * factor for factor in factors] for name, lr in (rates or {"all": settings.lr}).items()},
         momentum=momentum if has_momentum(settings) else None,
         cycle_ends=list(plan.cycle_ends),
+        tracks={"groups that train": layers.depth(settings, plan, len(rates or {}))},
     )
 
 
@@ -78,8 +80,7 @@ def has_momentum(settings: Settings) -> bool:
 def title(settings: Settings, choices: dict[str, str]) -> str:
     """One line that says which run this is."""
     names = " · ".join(choices.get(group, "?") for group in ("schedule", "data", "model", "optimizer"))
-    lr = "auto" if settings.finds_lr else f"{settings.lr:g}"
-    return f"{names} · lr {lr} · seed {settings.seed}"
+    return f"{names} · lr {layers.describe(settings)} · seed {settings.seed}"
 
 
 def describe(settings: Settings, plan: BoundSchedule, counts: Counts) -> str:
@@ -105,7 +106,7 @@ def show(config: DictConfig) -> None:
     plan = bound(settings, horizon(settings, counts))
     line = title(settings, chosen(HydraConfig.get().runtime.choices))
     folder = Path(HydraConfig.get().runtime.output_dir)
-    path = draw(timeline(settings, plan, line), folder / "timeline.png")
+    path = draw(timeline(settings, plan, line, layers.planned(settings, counts)), folder / "timeline.png")
     print(line, describe(settings, plan, counts), path, sep="\n")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from lightcycle.app import features, layers
 from lightcycle.app import plan as planning
 from lightcycle.app.settings import Settings, read
 from lightcycle.data.count import Counts, count
@@ -33,7 +34,8 @@ def train(config: DictConfig) -> float | None:
     from lightcycle.app import leave, track
 
     if trainer.is_global_zero:
-        announce(settings, choices, folder, plan, counts)
+        rates = layers.by_name(module.layer_groups, module.rates)
+        announce(settings, choices, folder, plan, counts, rates, features.describe(data))
     with track.closing():
         for logger in trainer.loggers:
             logger.log_hyperparams({**OmegaConf.to_container(config), "choices": choices})
@@ -71,22 +73,34 @@ def assemble(
 
     from lightcycle.app import build
     from lightcycle.data.module import build as build_data
+    from lightcycle.models import weights_stats
     from lightcycle.models.classifier import Classifier
 
     trainer = build.trainer(settings, folder, plan, interactive=is_interactive())
-    data = build_data(settings.data, settings.seed)
     seed_everything(settings.seed, verbose=False)
     net = settings.model.build(channels=counts.channels, size=tuple(counts.size), classes=counts.classes)
+    data = build_data(settings.data, settings.seed, weights_stats(settings.model))
+    if settings.features == "cached":
+        data, net = features.cached(settings, data, net)
     optimizer = replace(settings.optimizer, lr=settings.lr)
-    return trainer, data, Classifier(net, optimizer.build, label_smoothing=settings.label_smoothing)
+    groups = layers.of_net(settings, net)
+    return trainer, data, Classifier(net, optimizer.build, label_smoothing=settings.label_smoothing, **groups)
 
 
-def announce(settings: Settings, choices: dict[str, str], folder: Path, plan: BoundSchedule, counts: Counts) -> None:
-    """What is there before the first step: the config, the plan's picture, two lines."""
+def announce(
+    settings: Settings,
+    choices: dict[str, str],
+    folder: Path,
+    plan: BoundSchedule,
+    counts: Counts,
+    rates: dict[str, float],
+    inputs: list[str],
+) -> None:
+    """What is there before the first step: the config, the plan's picture, two lines and those about the inputs."""
     title = planning.title(settings, choices)
     write_text(folder / "config.yaml", saved_config(settings.config, choices))
-    draw(planning.timeline(settings, plan, title), folder / "timeline.png")
-    print(title, planning.describe(settings, plan, counts), sep="\n")
+    draw(planning.timeline(settings, plan, title, rates), folder / "timeline.png")
+    print(title, planning.describe(settings, plan, counts), *inputs, sep="\n")
 
 
 def keep_last(trainer: "Trainer", folder: Path) -> None:

@@ -46,12 +46,18 @@ class RootConfig:
     """The top level of the command line; `Any` marks the groups, which have schemas of their own."""
 
     lr: Any = None
+    groups: Any = None
+    lr_decay_per_group: float = 1.0
     epochs: float | None = None
     seed: int = 0
     label_smoothing: float = 0.0
     monitor: str = "val/acc"
     test: str = "last"
     on_resume: str = "same"
+    features: str = "live"
+    features_cache: str | None = None
+    features_dtype: str = "fp32"
+    features_copies: int = 1
     resume: str | None = None
     tags: list[str] = field(default_factory=list)
     data: Any = None

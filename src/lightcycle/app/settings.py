@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lightcycle.app.checks import check
+from lightcycle.app.layers import plain
 from lightcycle.app.schema import GROUPS, TrainerConfig
 from lightcycle.data.config import DataConfig
 from lightcycle.models.optimizer_config import OptimizerConfig
@@ -72,10 +73,12 @@ def fitted(schedule: Schedule, epochs: float | None) -> tuple[Schedule, float]:
 
 
 def learning_rate(lr: Any) -> float:
-    """The base rate, checked."""
+    """The base rate, checked; of several, which are checked already, the highest."""
+    if isinstance(several := plain(lr), dict | list):
+        return float(max(several.values() if isinstance(several, dict) else several))
     if isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 < lr < math.inf:
         raise ValueError(
             f"lr must be a number > 0, or auto (got {lr!r}); lr=0.1 is usual for sgd, lr=0.001 for adamw, "
-            "lr=auto finds one"
+            "lr=auto finds one, and lr=[1e-4,1e-3,1e-2] has one for each layer group"
         )
     return float(lr)

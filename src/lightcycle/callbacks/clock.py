@@ -39,7 +39,7 @@ class StageClock:
         return trainer.global_step - self.first_step
 
     def is_cut_short(self, trainer: Trainer) -> bool:
-        """Whether ``max_steps`` or a debugging run ends the fit before its epochs are over: the schedule then shrinks."""
+        """Whether ``max_steps`` or a debugging run ends the fit before its epochs are over; schedules then shrink."""
         plan, epochs = self.horizon, trainer.max_epochs if (trainer.max_epochs or -1) >= 0 else math.inf
         if trainer.fast_dev_run or plan.lengths is None or plan.steps < sum(plan.lengths):
             return True

@@ -1,33 +1,55 @@
 """Batches of their own for a range test: the running loader is never iterated, its order never moves."""
 
+import copy
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, SequentialSampler
 
 
-def fresh_batches(trainer: Trainer, seed: int) -> Iterator[Any]:
+def fresh_batches(trainer: Trainer, seed: int, skip: int = 0) -> Iterator[Any]:
     """Endless training batches, shuffled by ``seed``, each process its share; ready for ``training_step``.
 
     A loader with ``fresh(seed)`` (all of this project's) makes its own double; around a map-style data set a second
-    ``DataLoader`` with workers of its own is built; iterable data is asked for anew.
+    ``DataLoader`` is built, with workers of its own and a copy of its sampler; iterable data is asked for anew, and has
+    no seed: its first ``skip`` batches are passed over instead. Where the run sees only some batches of an epoch, so
+    does the test.
 
     Raises:
         ValueError: in a sentence, when no second loader can be had.
     """
     loader = _double(trainer, trainer.train_dataloader, seed)
-    epoch = 0
-    while True:
-        _set_epoch(loader, epoch)
-        empty = True
-        for batch in loader:
-            empty = False
-            yield _to_device(trainer, batch)
-        if empty:
-            raise ValueError("the training data has no batches to test a learning rate on")
-        epoch += 1
+    passed = skip if isinstance(getattr(loader, "dataset", None), IterableDataset) else 0
+    limit = trainer.num_training_batches
+    try:
+        for epoch in range(10**9):
+            _set_epoch(loader, epoch)
+            count = 0
+            for batch in islice(loader, passed, None if limit == float("inf") else passed + int(limit)):
+                count += 1
+                yield to_device(trainer, batch)
+            if not count:
+                raise ValueError("the training data has no batches to test a learning rate on")
+    finally:
+        close(loader)
+
+
+def sequential(loader: Any) -> Any:
+    """A second loader over the same data in stored order, for evaluation beside the running one."""
+    if hasattr(loader, "fresh"):
+        return loader.fresh(0)
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        raise ValueError(f"a range test cannot make a second loader beside a {type(loader).__name__}")
+    return DataLoader(loader.dataset, batch_size=loader.batch_size or 64, collate_fn=loader.collate_fn)
+
+
+def close(loader: Any) -> None:
+    """Ends the workers of a double, where it has some."""
+    if callable(getattr(loader, "close", None)):
+        loader.close()
 
 
 def _double(trainer: Trainer, loader: Any, seed: int) -> Any:
@@ -42,23 +64,49 @@ def _double(trainer: Trainer, loader: Any, seed: int) -> Any:
         return _asked_anew(trainer, loader)
     return DataLoader(
         loader.dataset,
-        batch_size=getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size,
-        sampler=_sampler(trainer, loader, seed),
+        **_order(loader, seed, shuffle=not trainer.overfit_batches),
         collate_fn=loader.collate_fn,
-        drop_last=getattr(loader.batch_sampler, "drop_last", loader.drop_last),
         num_workers=loader.num_workers,
         pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        prefetch_factor=loader.prefetch_factor,
         worker_init_fn=loader.worker_init_fn,
         multiprocessing_context=loader.multiprocessing_context,
         generator=torch.Generator().manual_seed(seed),  # else the seed of its workers is drawn from the global one
     )
 
 
-def _sampler(trainer: Trainer, loader: DataLoader, seed: int) -> Any:
-    if trainer.world_size > 1:
-        shares = {"num_replicas": trainer.world_size, "rank": trainer.global_rank}
-        return DistributedSampler(loader.dataset, shuffle=True, seed=seed, **shares)
-    return RandomSampler(loader.dataset, generator=torch.Generator().manual_seed(seed))
+def _order(loader: DataLoader, seed: int, *, shuffle: bool) -> dict[str, Any]:
+    """Which samples in which batches: as the running loader has it (weights, subsets, shares), but for the seed.
+
+    A stored order is shuffled, so that several sweeps see different batches.
+    """
+    if loader.batch_sampler is not None and loader.batch_size is None:
+        return {"batch_sampler": _reseeded(loader.batch_sampler, seed)}
+    if shuffle and type(loader.sampler) is SequentialSampler:
+        sampler = RandomSampler(loader.dataset, generator=torch.Generator().manual_seed(seed))
+    else:
+        sampler = _reseeded(loader.sampler, seed)
+    return {"sampler": sampler, "batch_size": loader.batch_size, "drop_last": loader.drop_last}
+
+
+def _reseeded(sampler: Any, seed: int) -> Any:
+    """A copy of a sampler, and of the samplers inside it, that draws from a generator of its own."""
+    try:
+        double = copy.copy(sampler)
+    except Exception as error:
+        raise ValueError(
+            f"the range test cannot copy {type(sampler).__name__}, and iterating the sampler itself would change the "
+            "order of the run; make it copyable, or find the rate with a plain loader"
+        ) from error
+    inner = getattr(double, "sampler", None)
+    if inner is not None:
+        double.sampler = _reseeded(inner, seed)
+    if hasattr(double, "generator"):
+        double.generator = torch.Generator().manual_seed(seed)
+    if isinstance(double, DistributedSampler):
+        double.seed = seed
+    return double
 
 
 def _asked_anew(trainer: Trainer, running: DataLoader) -> Any:
@@ -70,8 +118,11 @@ def _asked_anew(trainer: Trainer, running: DataLoader) -> Any:
             "the training data is iterable and was handed to fit() as a loader, so that the range test has no second "
             "one; put it into a datamodule whose train_dataloader() builds it"
         ) from error
-    if loader is running:
-        raise ValueError("train_dataloader() returns the same loader again; build a new one at each call")
+    if loader is running or loader.dataset is running.dataset:
+        raise ValueError(
+            "train_dataloader() returns the same iterable data again, and reading it would move the run; build a new "
+            "data set at each call"
+        )
     return loader
 
 
@@ -81,7 +132,7 @@ def _set_epoch(loader: Any, epoch: int) -> None:
         set_epoch(epoch)
 
 
-def _to_device(trainer: Trainer, batch: Any) -> Any:
+def to_device(trainer: Trainer, batch: Any) -> Any:
     """What Lightning does to a batch between the loader and ``training_step``."""
     batch = trainer.precision_plugin.convert_input(batch)
     batch = _hook_owner(trainer, "on_before_batch_transfer").on_before_batch_transfer(batch, 0)

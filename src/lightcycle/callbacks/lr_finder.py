@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightcycle.callbacks.clock import StageClock
 from lightcycle.callbacks.findings import AccuracyFinding, LossFinding, sentence
-from lightcycle.callbacks.param_scheduler import set_lr
+from lightcycle.callbacks.param_scheduler import refuse_other_hands, set_lr
 from lightcycle.callbacks.randomness import step_key
 from lightcycle.callbacks.range_test import accuracy_test, lr_ratios, range_test, refuse
 from lightcycle.finder import RULES, Curve, Suggestion
@@ -35,7 +35,7 @@ class LRFinder(Callback):
         rule: one of ``auto``, ``steepest``, ``valley``, ``minimum_over_10``, ``slide``, ``divergence_over_10``.
         ramp: ``exponential`` or ``linear`` (training loss), or ``triangular`` (one oscillation, validation accuracy).
         num_steps: optimizer steps of a sweep.
-        min_lr, max_lr: ends of the ramp, for the fastest parameter group.
+        min_lr, max_lr: ends of the ramp, for the fastest parameter group; ``None`` is 1e-6 to 10, triangular 0 to 1.
         sweeps: how many, each on other batches; their spread says how far seeds disagree.
         schedule: whose cycles ``at="cycles"`` means.
         folder: where ``lr_find.json`` and ``lr_find.png`` go; the trainer's default folder when ``None``.
@@ -57,19 +57,23 @@ class LRFinder(Callback):
         rule: str = "auto",
         ramp: str = "exponential",
         num_steps: int = 100,
-        min_lr: float = 1e-6,
-        max_lr: float = 10.0,
+        min_lr: float | None = None,
+        max_lr: float | None = None,
         sweeps: int = 3,
         schedule: Schedule | None = None,
         folder: str | Path | None = None,
         seed: int = 0,
         steps_per_epoch: int | Sequence[int] | None = None,
     ) -> None:
+        at = [at] if isinstance(at, int) and not isinstance(at, bool) else at
         check_at(at)
+        ends = (0.0, 1.0) if ramp == "triangular" else (1e-6, 10.0)
+        min_lr, max_lr = (end if given is None else given for given, end in zip((min_lr, max_lr), ends, strict=True))
         if rule not in RULES:
             raise ValueError(f"lr_finder.rule must be one of {', '.join(RULES)} (got {rule!r})")
-        if sweeps < 1:
-            raise ValueError(f"lr_finder.sweeps must be >= 1 (got {sweeps}); 3 show how far seeds disagree")
+        for name, value, usual in (("sweeps", sweeps, 3), ("num_steps", num_steps, 100)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"lr_finder.{name} must be a whole number >= 1 (got {value!r}); {usual} is usual")
         self.at = at if isinstance(at, str) else sorted(at)
         self.apply, self.rule, self.sweeps, self.seed = apply, rule, sweeps, seed
         self.ramp = Ramp(kind=ramp, min_lr=min_lr, max_lr=max_lr, steps=num_steps)
@@ -83,6 +87,8 @@ class LRFinder(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         refuse(trainer, pl_module)
+        if self.apply:
+            refuse_other_hands(trainer, pl_module)
         if self.at == "cycles" and self.schedule is None:
             raise ValueError("lr_finder.at=cycles needs to know whose cycles: LRFinder(at='cycles', schedule=SGDR())")
 
@@ -90,8 +96,14 @@ class LRFinder(Callback):
         horizon = self.clock.start(trainer, resumed=self._resumed)
         self._resumed = False
         self._steps = {0}
+        if not isinstance(self.at, str) and horizon.epochs is not None and self.at[-1] >= trainer.max_epochs > 0:
+            raise ValueError(
+                f"lr_finder.at={list(self.at)}, and the run has the epochs 0 to {trainer.max_epochs - 1}: it would "
+                "never come; at=start finds before the first step"
+            )
         if self.at == "cycles":
-            ends = self.schedule.bind(horizon, stretch=self.clock.is_cut_short(trainer)).cycle_ends
+            misfit = horizon.epochs is not None and self.schedule.misfit(horizon.epochs) is not None
+            ends = self.schedule.bind(horizon, stretch=misfit or self.clock.is_cut_short(trainer)).cycle_ends
             if not ends:
                 raise ValueError(
                     f"lr_finder.at=cycles, but {type(self.schedule).__name__} has no cycles; use at=start, or a list "
@@ -116,7 +128,7 @@ class LRFinder(Callback):
         if self.ramp.kind == "triangular":
             finding = AccuracyFinding(*accuracy_test(trainer, pl_module, self.ramp, seeds[0]))
         else:
-            sweeps = [range_test(trainer, pl_module, self.ramp, seed) for seed in seeds]
+            sweeps = [range_test(trainer, pl_module, self.ramp, seed, k) for k, seed in enumerate(seeds)]
             finding = LossFinding(Curve(self.ramp.rates(), sweeps), self.rule)
         said, before = finding.suggestion, base_lr(trainer)
         applied = said.lr if self.apply else None

@@ -2,7 +2,8 @@
 
 import copy
 import random
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -20,8 +21,9 @@ def no_trace(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
     """Undoes all that training steps inside it do, also when they raise or are interrupted.
 
     Kept: weights, every buffer, gradients, optimizer state and groups, the gradient scaler, random states (torch, CUDA,
-    numpy, Python), torchmetrics, and numbers and strings held by the module and its parts. Other callbacks and the
-    loggers see nothing. Not kept: lists, files and objects of the user's own that ``training_step`` changes.
+    numpy, Python, and generators that the training data set holds), torchmetrics, and what the module and its parts
+    hold of numbers, strings, lists and dictionaries. Other callbacks and the loggers see nothing. Not kept: files and
+    other objects of the user's own that ``training_step`` changes.
 
     Costs one more copy of the weights and of the optimizer state.
     """
@@ -34,6 +36,7 @@ def no_trace(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
             _optimizer(optimizer),
             _attributes(pl_module),
             _metrics(pl_module),
+            _dataset(trainer),
             _scaler(trainer.precision_plugin),
             _deaf(trainer, pl_module),
         ):
@@ -99,28 +102,69 @@ def _optimizer(optimizer: Optimizer) -> Iterator[None]:
                 group["lr"] = rate.fill_(saved["lr"])
 
 
+PLAIN = (int, float, bool, str, tuple, type(None))
+BOXES = (list, dict, set, deque)
+
+
 @contextmanager
 def _attributes(module: nn.Module) -> Iterator[None]:
-    """Counters and flags that people keep on their modules."""
-    plain = (int, float, bool, str, tuple, type(None))
-    saved = [(part, {k: v for k, v in vars(part).items() if isinstance(v, plain)}) for part in module.modules()]
+    """Counters, flags and lists that people keep on their modules; what was not there before goes."""
+    parts = [part for part in module.modules() if not isinstance(part, Metric)]
+    names = [set(vars(part)) for part in parts]
+    plain = [{k: v for k, v in vars(part).items() if isinstance(v, PLAIN)} for part in parts]
+    boxes = [(v, copy.copy(v)) for part in parts for k, v in vars(part).items() if k[0] != "_" and isinstance(v, BOXES)]
     try:
         yield
     finally:
-        for part, values in saved:
+        for part, values, before in zip(parts, plain, names, strict=True):
+            for name in set(vars(part)) - before - {"log", "log_dict"}:
+                delattr(part, name)
             vars(part).update(values)
+        for box, content in boxes:
+            box.clear()
+            (box.extend if isinstance(box, list | deque) else box.update)(content)
 
 
 @contextmanager
 def _metrics(module: nn.Module) -> Iterator[None]:
     """The states of torchmetrics are neither parameters nor buffers."""
     metrics = [part for part in module.modules() if isinstance(part, Metric)]
-    saved = [{k: copy.deepcopy(v) for k, v in vars(m).items() if not k.startswith("_modules")} for m in metrics]
+    tensors = ("_modules", "_parameters", "_buffers")  # torch's own: weights and buffers are kept in place
+    saved = [{k: copy.deepcopy(v) for k, v in vars(m).items() if k not in tensors} for m in metrics]
     try:
         yield
     finally:
         for metric, values in zip(metrics, saved, strict=True):
             vars(metric).update(values)
+
+
+@contextmanager
+def _dataset(trainer: Trainer) -> Iterator[None]:
+    """Generators and counters of the training data set, which the second loader shares."""
+    dataset = getattr(trainer.train_dataloader, "dataset", None)
+    held = vars(dataset) if hasattr(dataset, "__dict__") else {}
+    plain = {name: value for name, value in held.items() if isinstance(value, PLAIN)}
+    states = [(give, give(None)) for give in map(_state_of, held.values()) if give is not None]
+    try:
+        yield
+    finally:
+        held.update(plain)
+        for give, state in states:
+            give(state)
+
+
+def _state_of(holder: Any) -> Callable[[Any], Any] | None:
+    """A function that reads the state of a random generator when given ``None``, and otherwise writes it."""
+    if isinstance(holder, torch.Generator):
+        return lambda state: holder.get_state() if state is None else holder.set_state(state)
+    if isinstance(holder, numpy.random.RandomState):
+        return lambda state: holder.get_state() if state is None else holder.set_state(state)
+    if isinstance(holder, random.Random):
+        return lambda state: holder.getstate() if state is None else holder.setstate(state)
+    if isinstance(holder, numpy.random.Generator):
+        bits = holder.bit_generator
+        return lambda state: copy.deepcopy(bits.state) if state is None else setattr(bits, "state", state)
+    return None
 
 
 @contextmanager

@@ -100,6 +100,7 @@ class ParamScheduler(Callback):
             now = self._resume(restored, now)
             if base_lrs(trainer) != self._configured:
                 rank_zero_info(f"resumed with the checkpoint's base rates {base_lrs(trainer)}, not {self._configured}")
+        self.clock.horizon = now  # a run that is resumed twice follows the same plan
         self.plan = self.schedule.bind(now, stretch=self.stretch or self.clock.is_cut_short(trainer))
         self._last_step = -1
 
@@ -162,7 +163,9 @@ class ParamScheduler(Callback):
                 f"{type(self.schedule).__name__} watches {' and '.join(missing)}, which nobody logged; "
                 f"logged are: {', '.join(sorted(logged)) or 'none'}"
             )
-        self.metric_state = self.schedule.update(self.metric_state, {n: float(logged[n]) for n in self._watched()})
+        seen = torch.stack([logged[name].detach().float() for name in self._watched()])
+        values = trainer.strategy.reduce(seen, reduce_op="mean").tolist()  # all processes follow one rate
+        self.metric_state = self.schedule.update(self.metric_state, dict(zip(self._watched(), values, strict=True)))
         self._last_step = -1
 
     # -- the checkpoint ----------------------------------------------------------------------------------------------

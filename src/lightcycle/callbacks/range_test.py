@@ -3,22 +3,25 @@
 Smith, Cyclical learning rates for training neural networks, arXiv:1506.01186, section 3.3.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 
-from lightcycle.callbacks.fresh_batches import fresh_batches
+from lightcycle.callbacks.fresh_batches import fresh_batches, sequential, to_device
 from lightcycle.callbacks.no_trace import no_trace
 from lightcycle.callbacks.param_scheduler import set_lr
 from lightcycle.finder.ramp import Explosion, Ramp
 
 
-def range_test(trainer: Trainer, pl_module: LightningModule, ramp: Ramp, seed: int) -> list[float]:
+def range_test(trainer: Trainer, pl_module: LightningModule, ramp: Ramp, seed: int, sweep: int = 0) -> list[float]:
     """The mean loss met at each rate of the ramp, over all processes and all batches of an accumulation window.
 
     The rate is that of the fastest parameter group; the others keep their ratios to it. The list is shorter than the
@@ -31,7 +34,8 @@ def range_test(trainer: Trainer, pl_module: LightningModule, ramp: Ramp, seed: i
     refuse(trainer, pl_module)
     ratios = lr_ratios(trainer.optimizers[0])
     losses, exploded = [], Explosion()
-    with no_trace(trainer, pl_module), closing(fresh_batches(trainer, seed)) as batches:
+    skip = sweep * ramp.steps * trainer.accumulate_grad_batches
+    with no_trace(trainer, pl_module), closing(fresh_batches(trainer, seed, skip)) as batches:
         for rate in ramp.rates():
             for group, ratio in zip(trainer.optimizers[0].param_groups, ratios, strict=True):
                 set_lr(group, rate * ratio)
@@ -42,7 +46,7 @@ def range_test(trainer: Trainer, pl_module: LightningModule, ramp: Ramp, seed: i
 
 
 def accuracy_test(
-    trainer: Trainer, pl_module: LightningModule, ramp: Ramp, seed: int, points: int = 25, batches: int = 4
+    trainer: Trainer, pl_module: LightningModule, ramp: Ramp, seed: int, points: int = 50, batches: int = 16
 ) -> tuple[list[float], list[float]]:
     """Rates and validation accuracies along one triangular oscillation: Smith's own range test.
 
@@ -54,10 +58,12 @@ def accuracy_test(
     seen: list[tuple[float, float]] = []
     with no_trace(trainer, pl_module), closing(fresh_batches(trainer, seed)) as training:
         held_out = _held_out(trainer, batches)
+        seen.append((rates[0], _accuracy(trainer, pl_module, held_out)))
         for index, rate in enumerate(rates):
             for group, ratio in zip(trainer.optimizers[0].param_groups, ratios, strict=True):
                 set_lr(group, rate * ratio)
-            _step(trainer, pl_module, training, index)
+            if not math.isfinite(_step(trainer, pl_module, training, index)):
+                break
             if index % every == every - 1:
                 seen.append((rate, _accuracy(trainer, pl_module, held_out)))
     return [rate for rate, _ in seen], [accuracy for _, accuracy in seen]
@@ -83,6 +89,11 @@ def refuse(trainer: Trainer, pl_module: LightningModule) -> None:
             f"the range test copies whole weights, and {type(strategy).__name__} may hold only a share of them; find "
             "the rate on one device or with strategy='ddp', then set lr"
         )
+    if is_overridden("optimizer_step", pl_module):
+        raise ValueError(
+            f"{name} has an optimizer_step of its own, which the range test would pass over; schedule the rate with a "
+            "ParamScheduler instead, or find the rate with a module that leaves the step to Lightning"
+        )
     if is_param_in_hook_signature(pl_module.training_step, "dataloader_iter", explicit=True):
         raise ValueError(f"{name}.training_step takes the iterator itself (dataloader_iter); let it take a batch")
 
@@ -93,7 +104,9 @@ def _step(trainer: Trainer, pl_module: LightningModule, batches: Iterator[Any], 
     losses = []
 
     def micro_batch(k: int) -> torch.Tensor | None:
-        loss = _training_step(trainer, pl_module, next(batches), index * window + k)
+        batch, batch_idx = next(batches), index * window + k
+        pl_module.on_train_batch_start(batch, batch_idx)
+        loss = _training_step(trainer, pl_module, batch, batch_idx)
         if loss is not None:
             losses.append(loss.detach())
             strategy.backward(loss / window, optimizer)
@@ -115,16 +128,21 @@ def _training_step(trainer: Trainer, pl_module: LightningModule, batch: Any, ind
 
 
 def _held_out(trainer: Trainer, count: int) -> list[Any]:
-    """A few validation batches, on the device."""
+    """A few validation batches from a loader of their own, on the device."""
     loaders = trainer.val_dataloaders
-    loader = loaders[0] if isinstance(loaders, list | tuple) and loaders else loaders
-    batches = [batch for batch, _ in zip(loader or [], range(count), strict=False)]
+    running = loaders[0] if isinstance(loaders, list | tuple) and loaders else loaders
+    batches = [] if not running else [to_device(trainer, b) for b in islice(sequential(running), count)]
     if not batches:
         raise ValueError(
             "the triangular range test measures accuracy on validation data, and there is none; "
             "give the trainer validation data, or use ramp='exponential', which watches the training loss"
         )
-    return [trainer.strategy.batch_to_device(batch, dataloader_idx=0) for batch in batches]
+    if not all(isinstance(batch, list | tuple) and len(batch) == 2 for batch in batches):
+        raise ValueError(
+            "the triangular range test needs validation batches of (images, labels), and a forward() that maps images "
+            "to logits; use ramp='exponential' for other batches"
+        )
+    return batches
 
 
 @torch.no_grad()

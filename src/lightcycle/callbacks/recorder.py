@@ -34,6 +34,11 @@ class Recorder(Callback):
         self._step, self._outputs = -1, None  # the latest step, and what its training_step gave
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for logger in trainer.loggers:
+            if hasattr(
+                logger, "forget_after"
+            ):  # rows of a run that was cut off behind the checkpoint, or of an older run
+                logger.forget_after(trainer.global_step - 1)
         optimizer, self.resumed_at, self._step = trainer.optimizers[0], trainer.global_step, trainer.global_step - 1
         self.groups = [group.get("name", f"group {i}") for i, group in enumerate(optimizer.param_groups)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -92,6 +92,7 @@ class EvalBatches:
     [[2], [4]]
     """
 
+    seed: ClassVar[None] = None  # nothing here is random
     n: int
     batch_size: int
     rank: int = 0

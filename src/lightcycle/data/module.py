@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from dataclasses import replace
+from hashlib import sha256
 from weakref import WeakSet
 
 import torch
@@ -15,12 +17,13 @@ from lightcycle.data.augment import Augment
 from lightcycle.data.batches import EvalBatches, TrainBatches
 from lightcycle.data.config import DataConfig, ImageFolderConfig
 from lightcycle.data.count import Counts, count
-from lightcycle.data.folder import ImageFiles
+from lightcycle.data.folder import CENTER, ImageFiles
 from lightcycle.data.folder_loader import FolderLoader, workers
 from lightcycle.data.loader import Loader
 from lightcycle.data.memory import MemoryLoader
 from lightcycle.data.scan import find_files
 from lightcycle.data.split import limit, split
+from lightcycle.data.statistics import Stats, for_channels, normalization, statistics
 
 
 class ImageData(LightningDataModule):
@@ -29,17 +32,19 @@ class ImageData(LightningDataModule):
     Args:
         config: The set and how it is served.
         seed: Of order and augmentation; the split has its own.
+        stats: Mean and standard deviation of the images that pretrained weights know; None takes the set's own.
 
     Known before any pixel is read: ``counts``, ``num_classes``, ``channels``, ``size`` (height, width), ``classes``
     (names). Known after ``setup``: ``mean`` and ``std`` per channel, in 0..1 units, and the exact ``counts``.
     """
 
-    def __init__(self, config: DataConfig, seed: int = 0) -> None:
+    def __init__(self, config: DataConfig, seed: int = 0, stats: Stats | None = None) -> None:
         super().__init__()
         self.config, self.seed = config, seed
         self.counts: Counts = count(config)
         self.num_classes, self.channels, self.size = self.counts.classes, self.counts.channels, self.counts.size
         self.classes = self.counts.names
+        self.given = stats and for_channels(stats, self.channels)
         self.mean: tuple[float, ...] | None = None
         self.std: tuple[float, ...] | None = None
 
@@ -83,7 +88,25 @@ class ImageData(LightningDataModule):
 
     @abstractmethod
     def make_loader(self, part: str, batches: TrainBatches | EvalBatches) -> Loader:
-        """Serve one part of the set in the given batches."""
+        """Serve one part of the set in the given batches; without a seed they are not augmented."""
+
+    @abstractmethod
+    def labels(self, part: str) -> Tensor:
+        """Give the labels ``(n,)`` of a part, in stored order."""
+
+    @abstractmethod
+    def fingerprint(self, part: str) -> str:
+        """Hash what a part's images are, in stored order: 64 hexadecimal digits."""
+
+    @property
+    @abstractmethod
+    def transform(self) -> str:
+        """What is done to an image that is not augmented, beside its size, in a line."""
+
+    @property
+    @abstractmethod
+    def augmentation(self) -> str:
+        """What is random in training images, in a line; empty where nothing is."""
 
     @property
     def overfitting(self) -> bool:
@@ -122,8 +145,8 @@ class ImageData(LightningDataModule):
 class MemoryData(ImageData):
     """A set held in memory as uint8, on the device that trains."""
 
-    def __init__(self, config: DataConfig, seed: int = 0) -> None:
-        super().__init__(config, seed)
+    def __init__(self, config: DataConfig, seed: int = 0, stats: Stats | None = None) -> None:
+        super().__init__(config, seed, stats)
         self.parts: dict[str, tuple[Tensor, Tensor]] = {}
         crop, side = config.crop, min(self.size)
         if crop >= side:
@@ -139,8 +162,22 @@ class MemoryData(ImageData):
         self.set_statistics(self.mean, self.std)
 
     def make_loader(self, part: str, batches: TrainBatches | EvalBatches) -> Loader:
-        train = part == "train" and not self.overfitting
+        train = batches.seed is not None and not self.overfitting
         return MemoryLoader(*self.parts[part], batches, self._augment() if train else None, self.overfitting)
+
+    def labels(self, part: str) -> Tensor:
+        return self.parts[part][1]
+
+    def fingerprint(self, part: str) -> str:
+        return sha256(self.parts[part][0].cpu().contiguous().numpy()).hexdigest()
+
+    @property
+    def transform(self) -> str:
+        return normalization(self.mean, self.std)
+
+    @property
+    def augmentation(self) -> str:
+        return _switched_on(self.config, "crop", "flip", "erase")
 
     def _augment(self) -> Augment:
         c = self.config
@@ -153,7 +190,7 @@ class MemoryData(ImageData):
         train = train[limit(labels[train], self.config.limit)]
         x, y = arrays.x_train, arrays.y_train
         self.parts = {"train": (x[train], y[train]), "val": (x[val], y[val]), "test": (arrays.x_test, arrays.y_test)}
-        self.mean, self.std = statistics(self.parts["train"][0])
+        self.mean, self.std = self.given or statistics(self.parts["train"][0])
 
     def _split(self, labels):
         seed = getattr(self.config, "split_seed", 0)  # synthetic images are all alike and have no such key
@@ -163,21 +200,21 @@ class MemoryData(ImageData):
 class FolderData(ImageData):
     """A set of image files, decoded by worker processes as they are needed."""
 
-    def __init__(self, config: ImageFolderConfig, seed: int = 0) -> None:
-        super().__init__(config, seed)
+    def __init__(self, config: ImageFolderConfig, seed: int = 0, stats: Stats | None = None) -> None:
+        super().__init__(config, seed, stats)
         self.files: dict[str, list[tuple[str, int]]] = {}
         self.skipped: list[str] = []
         self._loaders: WeakSet[FolderLoader] = WeakSet()
-        self.set_statistics(config.mean, config.std)
+        self._set_statistics()
 
     def setup(self, stage: str | None = None) -> None:
         if not self.files:
             self.files, self.skipped = find_files(self.config)
             self.counts = replace(self.counts, **{part: len(files) for part, files in self.files.items()})
-        self.set_statistics(self.config.mean, self.config.std)
+        self._set_statistics()
 
     def make_loader(self, part: str, batches: TrainBatches | EvalBatches) -> Loader:
-        train = part == "train" and not self.overfitting
+        train = batches.seed is not None and not self.overfitting
         images = ImageFiles(self.files[part], self.config, batches.seed if train else None)
         loader = FolderLoader(
             images,
@@ -189,30 +226,42 @@ class FolderData(ImageData):
         self._loaders.add(loader)
         return loader
 
+    def labels(self, part: str) -> Tensor:
+        return torch.tensor([label for _, label in self.files[part]])
+
+    def fingerprint(self, part: str) -> str:
+        stats = ((path, os.stat(path)) for path, _ in self.files[part])
+        lines = [f"{path} {stat.st_size} {stat.st_mtime_ns}\n" for path, stat in stats]
+        return sha256("".join(lines).encode()).hexdigest()
+
+    @property
+    def transform(self) -> str:
+        return f"middle {CENTER:g} of a side, bilinear, {normalization(self.mean, self.std)}"
+
+    @property
+    def augmentation(self) -> str:
+        return _switched_on(self.config, "scale", "ratio", "flip", "erase")
+
+    def _set_statistics(self) -> None:
+        c, usual = self.config, ImageFolderConfig()
+        if (c.mean, c.std) != (usual.mean, usual.std):  # what the user has set goes before what the weights know
+            self.given = None
+        self.set_statistics(*(self.given or (c.mean, c.std)))
+
     def teardown(self, stage: str | None = None) -> None:
         for loader in self._loaders:
             loader.close()
 
 
-def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Compute mean and standard deviation per channel, in 0..1 units, of uint8 images ``(n, channels, height, width)``.
-
-    A channel of one color gets the deviation of one gray level, since it has to be divided by.
-    """
-    levels = torch.arange(256, dtype=torch.float64)
-    # how often each gray level occurs says it all, exactly, and needs no copy of the set as floats
-    levels_of = (torch.bincount(channel.flatten(), minlength=256) for channel in images.transpose(0, 1))
-    shares = [counts.double() / counts.sum() for counts in levels_of]
-    means = [float(share @ levels) for share in shares]
-    spreads = [float(share @ (levels - m) ** 2) for share, m in zip(shares, means, strict=True)]
-    return tuple(m / 255 for m in means), tuple(max(v, 1.0) ** 0.5 / 255 for v in spreads)
+def _switched_on(config: DataConfig, *names: str) -> str:
+    return ", ".join(f"{name} {value}" for name in names if (value := getattr(config, name)))
 
 
-def build(config: DataConfig, seed: int = 0) -> ImageData:
-    """Make the datamodule for a config.
+def build(config: DataConfig, seed: int = 0, stats: Stats | None = None) -> ImageData:
+    """Make the datamodule for a config; ``stats`` are those of pretrained weights.
 
     >>> from lightcycle.data.config import DigitsConfig
     >>> build(DigitsConfig()).num_classes
     10
     """
-    return FolderData(config, seed) if isinstance(config, ImageFolderConfig) else MemoryData(config, seed)
+    return (FolderData if isinstance(config, ImageFolderConfig) else MemoryData)(config, seed, stats)

@@ -6,7 +6,7 @@ The configs import nothing heavy; what needs torch is imported when first asked 
 from importlib import import_module
 from typing import Any
 
-from lightcycle.models.config import MODELS, MLPConfig, ResNetConfig, TorchvisionConfig
+from lightcycle.models.config import MODELS, MLPConfig, ResNetConfig, TimmConfig, TorchvisionConfig
 from lightcycle.models.optimizer_config import (
     OPTIMIZERS,
     AdagradConfig,
@@ -42,6 +42,7 @@ __all__ = [
     "ResNet",
     "ResNetConfig",
     "SGDConfig",
+    "TimmConfig",
     "TorchvisionConfig",
     "head_name",
     "replace_head",

@@ -1,6 +1,6 @@
 """The module that Lightning trains: a net, its loss and its numbers, and nothing about schedules."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning import LightningModule
@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from lightcycle.models.metrics import EpochMeans
 from lightcycle.models.param_groups import param_groups
+from lightcycle.transfer.groups import LayerGroup
 
 
 class Classifier(LightningModule):
@@ -23,6 +24,8 @@ class Classifier(LightningModule):
         optimizer: called with the parameter groups, returns the optimizer, such as `SGDConfig().build`.
         label_smoothing: share of the target spread evenly over the classes, in [0, 1).
         no_decay_on_norm_and_bias: whether parameters of at most one dimension are spared from weight decay.
+        groups: layer groups of the net, from the input to the head; None makes no difference between layers.
+        rates: base learning rate of each layer group; None gives all the optimizer's own.
 
     >>> from lightcycle.models import SGDConfig
     >>> module = Classifier(nn.Linear(4, 3), SGDConfig().build)
@@ -38,6 +41,8 @@ class Classifier(LightningModule):
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         label_smoothing: float = 0.0,
         no_decay_on_norm_and_bias: bool = True,
+        groups: Sequence[LayerGroup] | None = None,
+        rates: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
@@ -46,6 +51,8 @@ class Classifier(LightningModule):
         self.optimizer = optimizer
         self.label_smoothing = label_smoothing
         self.no_decay_on_norm_and_bias = no_decay_on_norm_and_bias
+        self.layer_groups = None if groups is None else [group.under("net") for group in groups]
+        self.rates = rates
         self.train_means, self.val_means, self.test_means = EpochMeans(), EpochMeans(), EpochMeans()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -53,7 +60,8 @@ class Classifier(LightningModule):
         return self.net(images)
 
     def configure_optimizers(self) -> Optimizer:
-        return self.optimizer(param_groups(self, no_decay=self.no_decay_on_norm_and_bias))
+        no_decay = self.no_decay_on_norm_and_bias
+        return self.optimizer(param_groups(self, no_decay=no_decay, groups=self.layer_groups, rates=self.rates))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         if batch_idx == 0:  # on_train_epoch_start is not called where a resume falls between two epochs

@@ -76,16 +76,13 @@ class ResNetConfig:
 
 
 @dataclass(kw_only=True)
-class TorchvisionConfig:
-    """Any torchvision classifier by name, its head replaced.
+class PretrainedConfig:
+    """A net of somebody else's by name, its head replaced.
 
     Args:
-        name: a name from `torchvision.models.list_models`, such as `resnet18`.
-        weights: `DEFAULT` or another name of torchvision's (downloaded once), a `.pth` or `.safetensors` file, or null.
+        name: of the net.
+        weights: `DEFAULT` or another name (downloaded once), a `.pth` or `.safetensors` file, or null.
         dropout: fraction dropped in front of the head, in [0, 1); null keeps the architecture's own.
-
-    >>> TorchvisionConfig().name
-    'resnet18'
     """
 
     name: str = "resnet18"
@@ -93,11 +90,21 @@ class TorchvisionConfig:
     dropout: float | None = None
 
     def __post_init__(self) -> None:
-        check(bool(self.name), "model.name", "a torchvision classifier", repr(self.name), "resnet18 is the default")
+        kind, usual = type(self).__name__.removesuffix("Config").lower(), type(self).name
+        check(bool(self.name), "model.name", f"a {kind} classifier", repr(self.name), f"{usual} is the default")
         # `model.weights=` on the command line is the empty string, which would mean the folder one is in.
         check(self.weights != "", "model.weights", "DEFAULT, a file or null", "''", "null trains from scratch")
         if self.dropout is not None:
             _check_dropout(self.dropout)
+
+
+@dataclass(kw_only=True)
+class TorchvisionConfig(PretrainedConfig):
+    """Any torchvision classifier: a name of `torchvision.models.list_models`, and of its weights.
+
+    >>> TorchvisionConfig().name
+    'resnet18'
+    """
 
     def build(self, *, channels: int, size: tuple[int, int], classes: int) -> nn.Module:
         """The net for images of shape `(batch, channels, *size)`; raises `ValueError` where it cannot take them."""
@@ -106,9 +113,26 @@ class TorchvisionConfig:
         return torchvision_net(self, channels=channels, size=size, classes=classes)
 
 
+@dataclass(kw_only=True)
+class TimmConfig(PretrainedConfig):
+    """Any classifier of timm: a name of `timm.list_models` or, with the weights' tag, of `timm.list_pretrained`.
+
+    >>> TimmConfig(weights="DEFAULT").name
+    'resnet10t.c3_in1k'
+    """
+
+    name: str = "resnet10t.c3_in1k"
+
+    def build(self, *, channels: int, size: tuple[int, int], classes: int) -> nn.Module:
+        """The net for images of shape `(batch, channels, *size)`; raises `ValueError` where it cannot take them."""
+        from lightcycle.models.timm_net import timm_net
+
+        return timm_net(self, channels=channels, size=size, classes=classes)
+
+
 def _check_dropout(dropout: float) -> None:
     check(0 <= dropout < 1, "model.dropout", "in [0, 1)", dropout, "0 switches it off")
 
 
-MODELS = {"mlp": MLPConfig, "resnet": ResNetConfig, "torchvision": TorchvisionConfig}
+MODELS = {"mlp": MLPConfig, "resnet": ResNetConfig, "torchvision": TorchvisionConfig, "timm": TimmConfig}
 """Schema name to class, as `/schema/model/<name>`."""

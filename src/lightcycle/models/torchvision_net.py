@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call
 
 from lightcycle.models.checks import check
-from lightcycle.models.config import TorchvisionConfig
+from lightcycle.models.config import PretrainedConfig, TorchvisionConfig
 from lightcycle.models.surgery import adapt_input, replace_head, set_head_dropout
 from lightcycle.models.weights import load_weights, read_weights
 
@@ -33,17 +33,39 @@ def torchvision_net(config: TorchvisionConfig, *, channels: int, size: tuple[int
     """
     _check_name(config.name)
     state = None if config.weights is None else read_weights(config)
-    with _images(config.name, size):
+    with taking(config.name, size):
         net = torchvision.models.get_model(config.name, **_arguments(config.name, size, trained=state is not None))
     if state is not None:
         load_weights(net, state, config)
     replace_head(net, classes)
+    fit_images(net, config, channels, size)
+    return net
+
+
+def fit_images(net: nn.Module, config: PretrainedConfig, channels: int, size: tuple[int, int]) -> None:
+    """Set the dropout and the number of channels, and see whether the net takes images `(batch, channels, *size)`.
+
+    Raises:
+        ValueError: it does not.
+    """
     if config.dropout is not None:
         set_head_dropout(net, config.dropout)
     adapt_input(net, channels)
-    with _images(config.name, size):
+    with taking(config.name, size):
         _dry_run(net, channels, size)
-    return net
+
+
+@contextmanager
+def taking(name: str, size: tuple[int, int]) -> Iterator[None]:
+    """Turn what a net says of images that it cannot take into a sentence."""
+    try:
+        yield
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"model.name={name} cannot take {size[0]} x {size[1]} images ({reason}); "
+            "set data.size=224, or another model.name"
+        ) from error
 
 
 def _check_name(name: str) -> None:
@@ -58,18 +80,6 @@ def _arguments(name: str, size: tuple[int, int], trained: bool) -> dict[str, Any
     if name.startswith("vit_") and not trained:
         return {"image_size": size[0]}
     return {"input_size": size} if name.startswith("maxvit") else {}
-
-
-@contextmanager
-def _images(name: str, size: tuple[int, int]) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"model.name={name} cannot take {size[0]} x {size[1]} images ({reason}); "
-            "set data.size=224, or another model.name"
-        ) from error
 
 
 def _dry_run(net: nn.Module, channels: int, size: tuple[int, int]) -> None:

@@ -1,7 +1,8 @@
-"""Trained weights of torchvision's nets: from torchvision by name, or from a file."""
+"""Trained weights: from torchvision by name, or from a file."""
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -9,23 +10,30 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights
 
 from lightcycle.models.checks import check
-from lightcycle.models.config import TorchvisionConfig
+from lightcycle.models.config import PretrainedConfig, TimmConfig, TorchvisionConfig
 from lightcycle.models.surgery import head_name, replace_head
 
 State = dict[str, Tensor]
 HALF = (0.5, 0.5, 0.5)
 
 
-def weights_stats(config: TorchvisionConfig) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+def weights_stats(config: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and standard deviation per RGB channel, in 0..1 units, of the images that the weights were trained on.
 
-    A file counts as torchvision's default weights of that net; without weights there is nothing to match: None.
+    A file counts as the default weights of that net; without weights there is nothing to match: None.
+
+    Args:
+        config: of any model.
 
     >>> weights_stats(TorchvisionConfig(name="resnet18", weights="DEFAULT"))
     ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     """
-    if config.weights is None:
+    if getattr(config, "weights", None) is None:
         return None
+    if isinstance(config, TimmConfig):
+        from lightcycle.models.timm_net import timm_stats
+
+        return timm_stats(config.name)
     if config.name in ("googlenet", "inception_v3"):
         return HALF, HALF  # torchvision rescales ImageNet's statistics to these inside the net; here the net is bare
     transforms = (_published(config) or get_model_weights(config.name)["DEFAULT"]).transforms()
@@ -39,10 +47,11 @@ def read_weights(config: TorchvisionConfig) -> State:
         ValueError: neither a name nor a file, or a file that holds something else.
         OSError: torchvision's file could not be fetched.
     """
-    return _download(config) if _published(config) else _read_file(config)
+    names = ", ".join(get_model_weights(config.name).__members__)
+    return _download(config) if _published(config) else read_file(config.weights, names)
 
 
-def load_weights(net: nn.Module, state: State, config: TorchvisionConfig) -> None:
+def load_weights(net: nn.Module, state: State, config: PretrainedConfig) -> None:
     """Copy `state` into `net`, whose head takes as many classes as the head of `state` has.
 
     Raises:
@@ -58,7 +67,10 @@ def load_weights(net: nn.Module, state: State, config: TorchvisionConfig) -> Non
             f"model.weights={config.weights} does not fit model.name={config.name}: {'; '.join(differences)}; "
             "set model.name to the net the weights belong to"
         )
-    net.load_state_dict(state, strict=False)
+    # Not load_state_dict: MNASNet's asks for a version, which files of bare tensors do not have.
+    for name, tensor in net.state_dict().items():
+        if name in state:
+            tensor.copy_(state[name])
 
 
 def _published(config: TorchvisionConfig) -> WeightsEnum | None:
@@ -76,10 +88,19 @@ def _download(config: TorchvisionConfig) -> State:
         ) from error
 
 
-def _read_file(config: TorchvisionConfig) -> State:
-    path = Path(config.weights).expanduser().absolute()
-    legal = f"{', '.join(get_model_weights(config.name).__members__)}, a .pth or .safetensors file, or null"
-    check(path.is_file(), "model.weights", legal, config.weights, f"there is no file {path}")
+def read_file(weights: str, names: str) -> State:
+    """The tensors in a `.pth` or `.safetensors` file, by name, on the CPU.
+
+    Args:
+        weights: path of the file.
+        names: what `model.weights` could have been instead, for the error.
+
+    Raises:
+        ValueError: there is no such file, or it does not hold tensors by name.
+    """
+    path = Path(weights).expanduser().absolute()
+    legal = f"{names}, a .pth or .safetensors file, or null"
+    check(path.is_file(), "model.weights", legal, weights, f"there is no file {path}")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # pickle, zip, safetensors and the file system each raise their own

@@ -17,6 +17,7 @@ from lightcycle.schedules.decay import (
     Polynomial,
     StepDecay,
 )
+from lightcycle.schedules.depth import BoundUnfreezing, Unfreezing
 from lightcycle.schedules.horizon import Horizon
 from lightcycle.schedules.triggered import Halving, MetricDriven, ReduceOnPlateau
 
@@ -40,6 +41,7 @@ __all__ = [
     "SCHEDULES",
     "SGDR",
     "BoundSchedule",
+    "BoundUnfreezing",
     "Constant",
     "CosineAnnealing",
     "CyclicalLR",
@@ -54,4 +56,5 @@ __all__ = [
     "ReduceOnPlateau",
     "Schedule",
     "StepDecay",
+    "Unfreezing",
 ]
