@@ -12,7 +12,7 @@ from lightcycle.schedules import SGDR
 from toys import Toy, quiet_trainer, toy_loader
 
 
-class Testing(ParamScheduler):
+class WithRangeTests(ParamScheduler):
     """The scheduler, with a range test before the steps 0 and 4 when asked."""
 
     active, curve = False, None
@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     for name in ("without", "with"):
         torch.manual_seed(0)
-        module, scheduler = Toy(), Testing(SGDR(cycles=2))
+        module, scheduler = Toy(), WithRangeTests(SGDR(cycles=2))
         scheduler.active = name == "with"
         trainer = quiet_trainer(max_epochs=3, callbacks=[scheduler], devices=2, strategy="ddp")
         trainer.fit(module, toy_loader(shuffle=True))

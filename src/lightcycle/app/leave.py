@@ -53,6 +53,15 @@ def _note_found(path: Path, found: list[dict[str, Any]]) -> None:
     write_text(path, OmegaConf.to_yaml(config))
 
 
+def refuse_finished(settings: Settings, trainer: Trainer) -> None:
+    """Raises a sentence when a checkpoint was resumed from which no step is left."""
+    if _the(ParamScheduler, trainer).plan is None:
+        raise ValueError(
+            f"resume={settings.resume} is at the end of its run, and nothing is left to train; resume an earlier "
+            "checkpoint, or go on with epochs=... on_resume=replan"
+        )
+
+
 def summarize(
     settings: Settings, choices: dict[str, str], trainer: Trainer, figures: dict[str, float], seconds: float
 ) -> dict[str, Any]:

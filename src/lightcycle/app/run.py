@@ -41,6 +41,7 @@ def train(config: DictConfig) -> float | None:
             logger.log_hyperparams({**OmegaConf.to_container(config), "choices": choices})
         began = time.perf_counter()
         trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
+        leave.refuse_finished(settings, trainer)
         seconds = time.perf_counter() - began
         keep_last(trainer, folder)
         figures = evaluated(settings, trainer, data, module)

@@ -50,7 +50,7 @@ class RootConfig:
     lr_decay_per_group: float = 1.0
     epochs: float | None = None
     seed: int = 0
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
     monitor: str = "val/acc"
     test: str = "last"
     on_resume: str = "same"
