@@ -103,8 +103,7 @@ def depth(settings: Settings, plan: BoundSchedule, groups: int) -> list[tuple[in
     schedule, run = unfreezing(settings.config), plan.horizon
     if schedule is None or not groups:
         return []
-    cut = run.steps < sum(run.lengths) or run.epochs < settings.epochs
-    return schedule.bind(run, groups, cut=cut).points
+    return schedule.bind(run, groups, cut=settings.cuts_short(run)).points
 
 
 def describe(settings: Settings) -> str:

@@ -51,8 +51,7 @@ def horizon(settings: Settings, counts: Counts) -> Horizon:
 
 def bound(settings: Settings, run: Horizon) -> BoundSchedule:
     """The schedule over that horizon; a run cut short by ``max_steps`` has the whole of it, in small."""
-    cut = run.steps < sum(run.lengths) or run.epochs < settings.epochs
-    return settings.schedule.bind(run, stretch=cut)
+    return settings.schedule.bind(run, stretch=settings.cuts_short(run))
 
 
 def timeline(settings: Settings, plan: BoundSchedule, title: str, rates: dict[str, float] | None = None) -> Timeline:

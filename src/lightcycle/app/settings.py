@@ -11,7 +11,7 @@ from lightcycle.app.layers import plain
 from lightcycle.app.schema import GROUPS, TrainerConfig
 from lightcycle.data.config import DataConfig
 from lightcycle.models.optimizer_config import OptimizerConfig
-from lightcycle.schedules import Schedule
+from lightcycle.schedules import Horizon, Schedule
 
 DEFAULT_EPOCHS = 7.0
 """The length of a run whose schedule fills whatever it is given, when nobody says."""
@@ -33,6 +33,10 @@ class Settings:
     lr: float
     epochs: float
     finds_lr: bool = False
+
+    def cuts_short(self, run: Horizon) -> bool:
+        """Whether ``max_steps`` ends the run before its epochs are over."""
+        return run.steps < sum(run.lengths) or run.epochs < self.epochs
 
     def __getattr__(self, name: str) -> Any:
         """The scalars of the top level: seed, monitor, test, resume, ..."""

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightcycle.callbacks.clock import StageClock
 from lightcycle.callbacks.findings import AccuracyFinding, LossFinding, sentence
-from lightcycle.callbacks.param_scheduler import refuse_other_hands, set_lr
+from lightcycle.callbacks.param_scheduler import base_lrs, refuse_other_hands, set_lr
 from lightcycle.callbacks.randomness import step_key
 from lightcycle.callbacks.range_test import accuracy_test, lr_ratios, range_test, refuse
 from lightcycle.finder import RULES, Curve, Suggestion
@@ -166,7 +166,7 @@ class LRFinder(Callback):
 
 def base_lr(trainer: Trainer) -> float:
     """The base rate of the fastest group."""
-    return max(float(group.get("initial_lr", group["lr"])) for group in trainer.optimizers[0].param_groups)
+    return max(base_lrs(trainer.optimizers[0]))
 
 
 def apply_base_lr(trainer: Trainer, lr: float) -> None:

@@ -117,7 +117,7 @@ def _attributes(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         for part, values, before in zip(parts, plain, names, strict=True):
-            for name in set(vars(part)) - before - {"log", "log_dict"}:
+            for name in set(vars(part)) - before:
                 delattr(part, name)
             vars(part).update(values)
         for box, content in boxes:

@@ -88,7 +88,7 @@ class ParamScheduler(Callback):
         refuse_other_hands(trainer, pl_module)
         for group in trainer.optimizers[0].param_groups:
             group.setdefault("initial_lr", float(group["lr"]))
-        self._configured = base_lrs(trainer)
+        self._configured = base_lrs(trainer.optimizers[0])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         restored, self._restored = self._restored, None
@@ -98,8 +98,9 @@ class ParamScheduler(Callback):
                 self.metric_state = self.schedule.start()
         else:
             now = self._resume(restored, now)
-            if base_lrs(trainer) != self._configured:
-                rank_zero_info(f"resumed with the checkpoint's base rates {base_lrs(trainer)}, not {self._configured}")
+            restored_rates = base_lrs(trainer.optimizers[0])
+            if restored_rates != self._configured:
+                rank_zero_info(f"resumed with the checkpoint's base rates {restored_rates}, not {self._configured}")
         self.clock.horizon = now  # a run that is resumed twice follows the same plan
         self.plan = self.schedule.bind(now, stretch=self.stretch or self.clock.is_cut_short(trainer))
         self._last_step = -1
@@ -198,9 +199,9 @@ def refuse_other_hands(trainer: Trainer, pl_module: LightningModule) -> None:
         )
 
 
-def base_lrs(trainer: Trainer) -> list[float]:
-    """The base rate of every group."""
-    return [float(group["initial_lr"]) for group in trainer.optimizers[0].param_groups]
+def base_lrs(optimizer: torch.optim.Optimizer) -> list[float]:
+    """The base rate of every group; its rate, where no schedule has told the two apart."""
+    return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
 
 
 def set_lr(group: dict[str, Any], value: float) -> None:

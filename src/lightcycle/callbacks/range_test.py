@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 
 from lightcycle.callbacks.fresh_batches import fresh_batches, sequential, to_device
 from lightcycle.callbacks.no_trace import no_trace
-from lightcycle.callbacks.param_scheduler import set_lr
+from lightcycle.callbacks.param_scheduler import base_lrs, set_lr
 from lightcycle.finder.ramp import Explosion, Ramp
 
 
@@ -32,15 +32,12 @@ def range_test(trainer: Trainer, pl_module: LightningModule, ramp: Ramp, seed: i
         ValueError: in a sentence, for set-ups that cannot be restored exactly, or data that cannot be doubled.
     """
     refuse(trainer, pl_module)
-    ratios = lr_ratios(trainer.optimizers[0])
     losses, exploded = [], Explosion()
     skip = sweep * ramp.steps * trainer.accumulate_grad_batches
     with no_trace(trainer, pl_module), closing(fresh_batches(trainer, seed, skip)) as batches:
-        for rate in ramp.rates():
-            for group, ratio in zip(trainer.optimizers[0].param_groups, ratios, strict=True):
-                set_lr(group, rate * ratio)
-            losses.append(_step(trainer, pl_module, batches, len(losses)))
-            if exploded(losses[-1]):
+        for _, loss in _climb(trainer, pl_module, ramp.rates(), batches):
+            losses.append(loss)
+            if exploded(loss):
                 break
     return losses
 
@@ -53,25 +50,35 @@ def accuracy_test(
     Needs a module whose ``forward`` maps images to logits, batches of ``(images, labels)`` and validation data.
     """
     refuse(trainer, pl_module)
-    ratios, rates = lr_ratios(trainer.optimizers[0]), ramp.rates()
+    rates = ramp.rates()
     every = max(len(rates) // points, 1)
     seen: list[tuple[float, float]] = []
     with no_trace(trainer, pl_module), closing(fresh_batches(trainer, seed)) as training:
         held_out = _held_out(trainer, batches)
         seen.append((rates[0], _accuracy(trainer, pl_module, held_out)))
-        for index, rate in enumerate(rates):
-            for group, ratio in zip(trainer.optimizers[0].param_groups, ratios, strict=True):
-                set_lr(group, rate * ratio)
-            if not math.isfinite(_step(trainer, pl_module, training, index)):
+        for index, (rate, loss) in enumerate(_climb(trainer, pl_module, rates, training)):
+            if not math.isfinite(loss):
                 break
             if index % every == every - 1:
                 seen.append((rate, _accuracy(trainer, pl_module, held_out)))
     return [rate for rate, _ in seen], [accuracy for _, accuracy in seen]
 
 
+def _climb(
+    trainer: Trainer, pl_module: LightningModule, rates: list[float], batches: Iterator[Any]
+) -> Iterator[tuple[float, float]]:
+    """One optimizer step at each rate, the groups in their ratios; the rate and the loss met at it."""
+    optimizer = trainer.optimizers[0]
+    ratios = lr_ratios(optimizer)
+    for index, rate in enumerate(rates):
+        for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
+            set_lr(group, rate * ratio)
+        yield rate, _step(trainer, pl_module, batches, index)
+
+
 def lr_ratios(optimizer: torch.optim.Optimizer) -> list[float]:
     """Each group's base rate over the largest: what a common rate is multiplied with."""
-    bases = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+    bases = base_lrs(optimizer)
     return [base / max(bases) if max(bases) > 0 else 1.0 for base in bases]
 
 
