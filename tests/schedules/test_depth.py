@@ -70,7 +70,6 @@ def test_a_run_that_is_cut_short_leaves_out_what_comes_too_late():
         ({"every": 0}, "callbacks.gradual_unfreezing.every must be epochs > 0 (got 0); 1 is a group after every epoch"),
         ({"every": "often"}, "callbacks.gradual_unfreezing.every must be epochs > 0 (got 'often')"),
         ({"all_at": -1}, "callbacks.gradual_unfreezing.all_at must be epochs > 0 (got -1); 1 trains the head alone"),
-        ({"at": []}, "callbacks.gradual_unfreezing.at must be epochs > 0 that do not fall (got []); try [1,2,3]"),
         ({"at": [2, 1]}, "callbacks.gradual_unfreezing.at must be epochs > 0 that do not fall (got [2, 1])"),
         ({"at": [1, float("nan"), 2]}, "callbacks.gradual_unfreezing.at must be epochs > 0 that do not fall"),
         ({"at": 3}, "callbacks.gradual_unfreezing.at must be epochs > 0 that do not fall (got 3)"),
@@ -123,3 +122,9 @@ def test_a_plan_that_does_not_fit_the_run_is_refused(plan, run, groups, text):
     with pytest.raises(ValueError, match=r"callbacks\.gradual_unfreezing") as error:
         plan.bind(run, groups)
     assert str(error.value) == text
+
+
+def test_an_empty_list_unfreezes_nothing():
+    plan = Unfreezing(at=[], start=2).bind(Horizon.of_epochs([5, 5]), groups=4)
+    assert plan.points == [(0, 2)]
+    assert [plan.depth(step) for step in (0, 5, 9)] == [2, 2, 2]

@@ -19,6 +19,7 @@ from lightcycle.schedules.decay import (
 )
 from lightcycle.schedules.depth import BoundUnfreezing, Unfreezing
 from lightcycle.schedules.horizon import Horizon
+from lightcycle.schedules.sizes import BoundResizing, Resizing
 from lightcycle.schedules.triggered import Halving, MetricDriven, ReduceOnPlateau
 
 SCHEDULES: dict[str, type[Schedule]] = {
@@ -40,6 +41,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
 __all__ = [
     "SCHEDULES",
     "SGDR",
+    "BoundResizing",
     "BoundSchedule",
     "BoundUnfreezing",
     "Constant",
@@ -54,6 +56,7 @@ __all__ = [
     "OneCycle",
     "Polynomial",
     "ReduceOnPlateau",
+    "Resizing",
     "Schedule",
     "StepDecay",
     "Unfreezing",

@@ -19,7 +19,8 @@ class Unfreezing:
 
     Args:
         every: epochs between two unfreezes, one group each.
-        at: the epochs of the unfreezes, one group each; an epoch that is written twice brings two groups.
+        at: the epochs of the unfreezes, one group each; an epoch that is written twice brings two groups, and an empty
+            list none: what trains at the start is all that trains.
         fractions: the same as fractions of the run, between 0 and 1.
         all_at: the epoch at which all groups join at once.
         start: trainable groups at the beginning, counted from the head; 1 is the head.
@@ -59,7 +60,7 @@ class Unfreezing:
             value = getattr(self, name)
             if value is not None and not _rises([value]):
                 raise ValueError(f"{KEY}.{name} must be epochs > 0 (got {value!r}); {hint}")
-        if self.at is not None and not _rises(self.at):
+        if self.at is not None and self.at != [] and not _rises(self.at):
             raise ValueError(f"{KEY}.at must be epochs > 0 that do not fall (got {self.at!r}); try [1,2,3]")
 
     def bind(self, horizon: Horizon, groups: int, *, cut: bool = False) -> "BoundUnfreezing":
@@ -80,7 +81,7 @@ class Unfreezing:
                 f"{KEY} plans {len(steps)} unfreezes, and above the {self.start} that train at the start there are "
                 f"{groups - self.start} layer groups left; drop {len(steps) - groups + self.start}"
             )
-        if not cut and steps[-1] >= horizon.steps:
+        if steps and not cut and steps[-1] >= horizon.steps:
             raise ValueError(self._too_late(horizon, steps))
         return BoundUnfreezing(tuple(step for step in steps if step < horizon.steps), self.start)
 
