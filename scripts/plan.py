@@ -5,7 +5,7 @@ from lightcycle.app import cli
 
 def job(config):
     """Counts only: no pixels are read and no torch is imported."""
-    from lightcycle.app.plan import show
+    from lightcycle.app.overview import show
 
     return show(config)
 

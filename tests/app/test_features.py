@@ -143,6 +143,10 @@ def test_copies_are_taken_where_augmentation_is_asked_for(cached, tmp_path):
             ["features=cached", "data=image_folder", "data.scale=[0.5,1]"],
             "data.scale=[0.5,1.0] changes nothing with features=cached",
         ),
+        (  # what the set would do by itself, but typed
+            ["features=cached", "data=cifar10", "data.flip=true"],
+            "data.flip=true changes nothing with features=cached",
+        ),
         (
             ["features=cached", "+callbacks.mine._target_=lightcycle.callbacks.GradualUnfreezing"],
             "callbacks.mine is for the body of the net, which features=cached does not run; leave it out with "

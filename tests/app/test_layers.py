@@ -105,12 +105,9 @@ def test_unfreezing_and_its_resume(app, small, tmp_path):
     options = (*small, DEEP, "epochs=3", "schedule=one_cycle", "data.flip=true", "trainer.log_every_n_steps=1")
     plan = (UNFREEZE, "callbacks.gradual_unfreezing.at=[0.4,2]", "lr={first: 0.01, last: 0.1}")
     saves = (
-        "callbacks.last.filename='step-{step}'",
-        "+callbacks.last.save_top_k=-1",
-        "callbacks.last.every_n_epochs=0",
+        "+callbacks.steps={_target_:lightning.pytorch.callbacks.ModelCheckpoint,auto_insert_metric_name:false,"
+        f'dirpath:{tmp_path}/straight/checkpoints,filename:"step-{{step}}",every_n_train_steps:1,save_top_k:-1}}',
     )
-    saves += ("+callbacks.last.every_n_train_steps=1", "callbacks.last.save_on_train_epoch_end=false")
-    saves += ("+callbacks.last.auto_insert_metric_name=false",)
     straight = app(*options, *plan, *saves, folder=tmp_path / "straight")
     assert depths(straight.folder) == [(2, 2.0), (10, 3.0)]
     final = weights(straight.folder / "checkpoints" / "last.ckpt")
@@ -139,7 +136,7 @@ def test_the_plan_shows_rates_and_depth(app, small):
         ("layers.1", pytest.approx(0.01)),
         ("head", 0.1),
     ]
-    assert picture.tracks == {"groups that train": [(0, 1), (5, 2), (10, 3)]}
+    assert picture.tracks["groups that train"] == [(0, 1), (5, 2), (10, 3)]
     assert "lr 0.1, 10 times lower per group" in title
     picture, title = app(*small, DEEP, "epochs=4", "lr={first: 1e-3, last: 1e-1}", job=job).value
     assert not any(picture.tracks.values())
@@ -157,7 +154,16 @@ REFUSED = [
     (["lr=[0.1,x]"], "lr must be a number > 0, one for each layer group, or a first and a last one (got [0.1, 'x'])"),
     (["lr={first: 0.1}"], "lr must be a number > 0, one for each layer group, or a first and a last one (got {'first'"),
     (["lr=[0.1,0.2]", "groups=1"], "lr=[0.1,0.2] needs several layer groups (got groups=1); leave groups out, or set"),
-    (["lr=[0.1,0.2]", "groups=3"], "lr has 2 rates and groups asks for 3; give one rate for each group"),
+    (
+        ["lr=[0.1,0.2]", "groups=3"],
+        "lr has 2 rates and the net 3 layer groups; give one rate for each group\n"
+        "the layer groups, from the input to the head:\n  1  body.1",
+    ),
+    (
+        ["lr=[0.1,0.2,0.3]", "groups={low: layers, top: head}"],
+        "lr has 3 rates and the net 2 layer groups; give one rate for each group\n"
+        "the layer groups, from the input to the head:\n  1  low",
+    ),
     (
         ["lr=[0.1,0.2]", "groups=stages"],
         "lr has 2 rates and the net 3 layer groups; give one rate for each group\n"

@@ -1,12 +1,15 @@
 """The edges: W&B never asks, metrics.csv continues, a commit is told."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
-from lightcycle.app import environment
+from lightcycle.app import environment, track
 from lightcycle.app.csv_log import CSVLog, read_rows
-from lightcycle.app.track import has_api_key
+from lightcycle.app.track import FLUSH_SECONDS, has_api_key, run_id, scalars, wandb_logger
+from wandb_file import read
 
 
 def test_an_api_key_is_found_where_wandb_looks(monkeypatch, tmp_path):
@@ -22,23 +25,105 @@ def test_an_api_key_is_found_where_wandb_looks(monkeypatch, tmp_path):
     assert has_api_key()
 
 
-@pytest.mark.slow
-def test_wandb_records_offline_and_never_asks(app, small, monkeypatch, tmp_path):
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """No key, a home of its own, and a failure where somebody asks."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_MODE", "online")  # restored afterwards: the logger sets it
+    monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked for something"))
-    sweep = ("-m", *small, "epochs=1", "logger=wandb", "tags=[a,b]", "seed=0,1", "test=none")
+
+
+@pytest.mark.slow
+def test_wandb_holds_what_the_run_left(app, small, offline, tmp_path):
+    sweep = ("-m", *small, "epochs=2", "logger=[csv,wandb]", "tags=[a,b]", "seed=0,1", "logger.wandb.artifacts=[last]")
     app(*sweep, f"hydra.sweep.dir={tmp_path}/sweep", "hydra.sweep.subdir=${seed}")
     import wandb
 
     assert wandb.run is None  # else the second run would have gone on in the first
     for seed in "01":
         folder = tmp_path / "sweep" / seed
-        recorded = list((folder / "wandb").glob("offline-run-*/run-*.wandb"))
-        assert len(recorded) == 1
-        assert b"val/acc" in recorded[0].read_bytes()
-        assert (folder / "metrics.csv").is_file()
+        told, summary = read(folder), json.loads((folder / "summary.json").read_text())
+        assert (told["exit"], told["tags"], told["group"], told["job_type"]) == (0, ["a", "b"], "synthetic", "train")
+        assert told["config"]["seed"] == int(seed)
+        assert told["config"]["choices"] == summary["choices"]
+        assert told["config"]["versions"] == summary["versions"]
+        assert told["config"]["git_commit"] == summary["git_commit"]
+        assert "${" not in json.dumps(told["config"])
+        figures = {name: value for name, value in scalars(summary).items() if isinstance(value, float)}
+        assert figures.items() <= told["summary"].items()
+        media = {
+            name.partition("/")[2].partition(".")[0] for row in told["history"] for name in row if "media/" in name
+        }
+        assert "timeline" in media
+        assert told["artifacts"] == [("model", ["last", "latest"])]
+        assert any("lr" in row for row in told["history"])
+
+
+@pytest.mark.slow
+def test_a_crash_is_a_crash_and_a_resumed_run_goes_on(app, small, offline, tmp_path, monkeypatch):
+    run = (*small, "epochs=2", "logger=wandb", "test=none")
+    monkeypatch.setattr("lightcycle.models.classifier.Classifier.on_validation_epoch_end", _crash)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        app(*run)
+    told = read(tmp_path / "run")
+    assert told["exit"] == 1
+    assert told["config"]["choices"]["data"] == "synthetic"
+    assert run_id(tmp_path / "run", str(tmp_path / "run")) == told["id"]
+    assert run_id(tmp_path / "run", str(tmp_path / "run" / "checkpoints" / "last.ckpt")) == told["id"]
+    assert run_id(tmp_path / "run", None) != told["id"]
+
+
+def _crash(module):
+    raise RuntimeError("on purpose")
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_its_config_and_figures(offline, tmp_path):
+    script = (
+        "import os, time; from lightcycle.app import track\n"
+        f"log = track.wandb_logger({str(tmp_path)!r}, 'p', None, 'train', [])\n"
+        "track.begin([log], {'lr': 0.1}, {'schedule': 'sgdr'}); log.log_metrics({'lr': 0.5}, step=3)\n"
+        f"time.sleep({3 * FLUSH_SECONDS}); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    told = read(tmp_path)
+    assert told["config"]["lr"] == 0.1
+    assert told["config"]["choices"] == {"schedule": "sgdr"}
+    assert told["history"][0]["lr"] == 0.5
+    assert told["exit"] is None
+
+
+@pytest.mark.slow
+def test_no_way_to_the_server_is_offline_not_the_end(offline, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_API_KEY", 40 * "0")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    script = (
+        "from lightcycle.app import track; track.INIT_SECONDS = 3\n"
+        f"log = track.wandb_logger({str(tmp_path)!r}, 'p', None, 'train', [])\n"
+        "with track.closing(): log.log_metrics({'lr': 0.5}, step=3)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert "W&B records offline (" in done.stdout + done.stderr
+    assert f"to upload: wandb sync {tmp_path}/wandb/offline-run-*" in done.stdout + done.stderr
+    assert "takes no more figures" not in done.stdout + done.stderr
+    told = read(tmp_path)
+    assert (told["history"][0]["lr"], told["exit"]) == (0.5, 0)
+
+
+def test_a_failing_tracker_does_not_end_a_training(offline, monkeypatch, tmp_path):
+    log = wandb_logger(str(tmp_path), "p", None, "train", [])
+    calls = []
+    monkeypatch.setattr(track.WandbLogger, "log_metrics", lambda *_: calls.append(1) or 1 / 0)
+    log.log_metrics({"lr": 0.1}, step=0)
+    log.log_metrics({"lr": 0.1}, step=1)
+    assert len(calls) == 1
+
+
+def test_an_unknown_artifact_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"artifacts must be some of best, last \(got worst\)"):
+        wandb_logger(str(tmp_path), "p", None, "train", [], artifacts=["worst"])
 
 
 def test_metrics_csv_is_one_record_over_resumes(tmp_path):

@@ -7,7 +7,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from lightcycle.data.config import ImageFolderConfig
-from lightcycle.data.folder import ImageFiles, center_box, random_box, read_rgb
+from lightcycle.data.folder import ImageFiles, Item, center_box, random_box, read_box, read_rgb
 
 COLOR = (200, 100, 50)
 
@@ -83,11 +83,52 @@ def test_exif_rotation_is_undone(tmp_path, orientation):
     assert np.array_equal(np.asarray(read_rgb(str(tmp_path / "turned.png"))), upright)
 
 
-def test_a_jpeg_is_decoded_small_but_not_too_small(image, tmp_path):
+@pytest.mark.parametrize(
+    ("box", "size", "decoded"),
+    [
+        ((0, 0, 640, 480), (160, 120), (160, 120)),
+        ((0, 0, 640, 480), (161, 120), (320, 240)),
+        ((100, 50, 228, 178), (64, 64), (320, 240)),
+        ((100, 50, 228, 178), (65, 64), (640, 480)),
+        ((0, 0, 640, 480), (8, 8), (80, 60)),
+        ((0, 0, 64, 48), (128, 96), (640, 480)),
+    ],
+)
+def test_a_jpeg_is_decoded_small_but_not_below_what_the_box_needs(image, tmp_path, monkeypatch, box, size, decoded):
     path = str(image(tmp_path / "big.jpg", size=(640, 480)))
-    assert read_rgb(path).size == (640, 480)
-    assert read_rgb(path, (100, 100)).size == (160, 120)
-    assert read_rgb(path, (300, 300)).size == (640, 480)
+    resize, seen = Image.Image.resize, []
+    monkeypatch.setattr(Image.Image, "resize", lambda self, *args: (seen.append(self.size), resize(self, *args))[1])
+    small = np.asarray(read_box(path, lambda width, height: box, size), dtype=float)
+    assert seen == [decoded]
+    exact = np.asarray(resize(read_rgb(path), size, Image.Resampling.BILINEAR, box), dtype=float)
+    assert np.abs(small - exact).mean() < 2  # of 255
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(160, 121), (161, 120)])
+def test_the_box_of_a_turned_jpeg_is_of_the_upright_image(image, tmp_path, orientation, size):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = str(tmp_path / "turned.jpg")
+    Image.open(image(tmp_path / "x.png", size=size)).save(path, exif=exif, quality=95)
+    upright = read_rgb(path)
+    seen = []
+
+    def corner(width, height):
+        seen.append((width, height))
+        return width / 2, 0.0, float(width), height / 2
+
+    small = np.asarray(read_box(path, corner, (16, 16)), dtype=float)
+    assert seen == [upright.size]
+    exact = upright.resize((16, 16), Image.Resampling.BILINEAR, corner(*upright.size))
+    assert np.abs(small - np.asarray(exact, dtype=float)).mean() < 3
+
+
+def test_items_may_ask_for_their_own_size(image, tmp_path):
+    path = image(tmp_path / "x.jpg", size=(80, 60))
+    for seed in (None, 0):
+        small = ImageFiles([(str(path), 0)], ImageFolderConfig(size=[24, 32]), seed)[Item(2, 0, (12, 16))][0]
+        assert torch.equal(small, files(path, seed, size=[12, 16])[(2, 0)][0])
 
 
 def files(path, seed=None, label=1, **options):

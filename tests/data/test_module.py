@@ -1,4 +1,5 @@
 import random
+import re
 
 import numpy as np
 import pytest
@@ -210,3 +211,60 @@ def test_global_generators_are_left_alone():
     assert random.getstate() == before[0]
     assert np.random.get_state()[1].tolist() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def test_statistics_do_not_depend_on_the_size():
+    data, small = build(DigitsConfig()), build(DigitsConfig(size=4))
+    for one in (data, small):
+        one.setup()
+    assert (small.mean, small.std) == (data.mean, data.std)
+    assert small.parts["test"][0].shape == (360, 1, 4, 4)
+
+
+@pytest.mark.parametrize("first", ["own", "other"])
+def test_another_way_of_serving_shares_what_was_read(first):
+    own = build(DigitsConfig(crop=1, batch_size=32), seed=5)
+    own.sizes = lambda epoch: (2, 2)
+    other = own.with_config(DigitsConfig(crop=0, size=[4, 6], eval_size=10, batch_size=16))
+    for data in (own, other) if first == "own" else (other, own):
+        data.setup()
+    assert own.parts["train"][0].data_ptr() == other.stored["train"][0].data_ptr()
+    assert (own.size, other.size, other.size_of("val")) == ((8, 8), (4, 6), (10, 10))
+    assert {part: tuple(x.shape) for part, (x, _) in other.parts.items()} == {
+        "train": (1257, 1, 4, 6),
+        "val": (180, 1, 10, 10),
+        "test": (360, 1, 10, 10),
+    }
+    assert (other.mean, other.std, other.seed) == (own.mean, own.std, 5)
+    assert torch.equal(other.labels("val"), own.labels("val"))
+    assert (other.sizes, len(other.train_loader()), len(own.train_loader())) == (None, 78, 39)
+    assert other.with_config(DigitsConfig()).size == (8, 8)
+
+
+def test_files_are_listed_and_checked_once(folder, monkeypatch):
+    root = folder({"train/a": 4, "train/b": 4, "val/a": 2, "val/b": 2})
+    (root / "train" / "a" / "bad.jpg").write_bytes(b"")
+    options = {"root": str(root), "on_bad": "skip", "num_workers": 0, "batch_size": 2}
+    own = build(ImageFolderConfig(size=16, **options))
+    early = own.with_config(ImageFolderConfig(size=8, **options))
+    with pytest.warns(UserWarning, match="unreadable"):
+        own.setup()
+    monkeypatch.setattr("lightcycle.data.module.find_files", None)  # whoever calls it fails
+    late = own.with_config(ImageFolderConfig(size=12, scale=[0.5, 1.0], **options))
+    for other, side in ((early, 8), (late, 12)):
+        other.setup()
+        assert (other.counts.train, other.counts.size, len(other.skipped)) == (8, (side, side), 1)
+        assert next(iter(other.train_loader()))[0].shape == (2, 3, side, side)
+    assert next(iter(own.train_loader()))[0].shape == (2, 3, 16, 16)
+
+
+def test_other_images_are_refused():
+    data = build(DigitsConfig())
+    sentence = "data.split_seed must stay 0 where images are shared (got 1); give it a set of its own."
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        data.with_config(DigitsConfig(split_seed=1))
+    sentence = "data must be the same set (got synthetic, beside digits); give it a set of its own."
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        data.with_config(SyntheticConfig(**SMALL))
+    with pytest.raises(ValueError, match=r"data.crop must be below the 4 pixels"):
+        data.with_config(DigitsConfig(size=4, crop=4))

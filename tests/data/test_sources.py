@@ -93,22 +93,6 @@ def test_an_npz_stands_in_for_cifar(npz, tmp_path):
     assert sources.load(config).x_train.shape == (30, 3, 6, 5)
 
 
-def test_resizing_keeps_means_and_is_antialiased():
-    stripes = torch.zeros(2, 1, 32, 32, dtype=torch.uint8)
-    stripes[..., ::2] = 200
-    arrays = sources.Arrays(stripes, torch.zeros(2), stripes, torch.zeros(2), ())
-    small = sources.resize(arrays, (8, 8)).x_train
-    assert (small.dtype, small.shape) == (torch.uint8, (2, 1, 8, 8))
-    assert (small.float() - 100).abs().max() < 15  # without antialiasing: all 0 or all 200
-    assert sources.resize(arrays, (32, 32)) is arrays
-    assert sources.resize(arrays, None) is arrays
-
-
-def test_digits_at_another_size():
-    arrays = sources.load(DigitsConfig(size=[12, 16]))
-    assert arrays.x_test.shape == (360, 1, 12, 16)
-
-
 def test_synthetic_images_can_be_learned_and_repeat():
     config = SyntheticConfig(n_train=100, n_val=20, n_test=50, size=8, classes=5, channels=1)
     one, two = sources.load(config), sources.load(config)

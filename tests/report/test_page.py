@@ -1,15 +1,18 @@
 """One page, nothing outside it, readable on a phone."""
 
 import base64
+import json
 import re
 import shutil
-import subprocess
 from html import escape
 from html.parser import HTMLParser
 
 import pytest
 
-from lightcycle.report import Code, Picture, Section, Table, Text, Timeline, draw, report
+from lightcycle.report import Chart, Code, Picture, Section, Table, Text, Timeline, draw, records, report
+from lightcycle.report.cycles import by_cycle
+from lightcycle.report.page import LIGHT
+from lightcycle.report.run_page import page_of
 
 EVIL = '<script>alert("x")</script>'
 
@@ -44,8 +47,11 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img"):  # no others in the page are without an end
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -106,43 +112,172 @@ def test_only_images_are_embedded(tmp_path):
         Picture("notes", tmp_path / "notes.txt").html()
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if not found:
-        pytest.skip("needs a browser: none of chromium, chromium-browser, google-chrome is installed")
-    return found
+STAGES = [
+    {"stage": f"first {EVIL}", "val/acc": 0.5, "points": [1, 2, 3]},
+    {"stage": "second", "val/acc": 0.75, "time": "3 s"},
+]
 
 
-def overflow(chromium, page, tmp_path, width):
-    """Pixels by which the page is wider than a screen of `width`: a frame of that width, measured in a real browser."""
-    frame = tmp_path / "frame.html"
-    measure = "const d = this.contentDocument.documentElement; document.title = d.scrollWidth + ' ' + d.clientWidth"
-    html = escape(page.read_text(encoding="utf-8"))
-    style = f"width:{width}px;height:800px;border:0"
-    frame.write_text(f'<title>-</title><iframe style="{style}" onload="{measure}" srcdoc="{html}"></iframe>')
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    flags += [
-        "--disable-background-networking",
-        "--disable-component-update",
-        f"--user-data-dir={tmp_path / 'profile'}",
+def test_records_are_tables_and_their_metric_a_chart(tmp_path):
+    parts = {"cycles": "Cycles", "groups": "Layer groups", "lr_finds": "Learning rate", "snapshots": "Snapshots"}
+    rows = {name: [{"name": f"{name} row", "x": 0.125}] for name in [*parts, "evaluations"]}
+    reader = read(report(tmp_path, "all", {}, stages=STAGES, landscape=f"a barrier {EVIL}", **rows))
+    for text in ("Stages", "Evaluation", "a barrier", "second", "3 s", "0.75", *parts.values()):
+        assert text in reader.text
+    assert [f"{name} row" in reader.text for name in rows] == [True] * len(rows)
+    assert "points" not in reader.text
+    (chart,) = [attrs for tag, attrs in reader.tags if tag == "svg"]  # only the stages have the metric, and twice
+    assert chart["aria-label"] == f"val/acc by stage: first {EVIL} 0.5, second 0.75"
+    assert [tag for tag, _ in reader.tags].count("circle") == 2
+
+
+def heights(chart):
+    return [float(y) for y in re.findall(r'<circle class="mark" cx="[^"]+" cy="([^"]+)"', chart.html())]
+
+
+def test_a_chart_is_drawn_to_scale():
+    chart = Chart("accuracy", list("abc"), [0.5, 0.6, 1.0])
+    low, middle, high = heights(chart)
+    assert (low - middle) / (low - high) == pytest.approx(0.2, abs=1e-3)
+    across = [float(x) for x in re.findall(r'<circle class="mark" cx="([^"]+)"', chart.html())]
+    assert across[1] - across[0] == pytest.approx(across[2] - across[1])
+
+
+def test_a_chart_of_few_many_equal_and_missing_values():
+    assert len(set(heights(Chart("same", list("abc"), [1.0, 1.0, 1.0])))) == 1
+    assert "<polyline" not in Chart("one", ["a"], [0.5]).html()
+    assert "<text" not in Chart("none", [], []).html()
+    gaps = Chart("gaps", list("abcd"), [0.5, None, float("nan"), 0.75]).html()
+    assert gaps.count("<circle") == 2
+    assert "nan" not in gaps.replace("nan,", "")  # it is read aloud, and not drawn
+    many = Chart("many", [f"cycle number {k}" for k in range(40)], [k / 40 for k in range(40)]).html()
+    assert many.count("<circle") == 40
+    assert many.count("<text") == 4  # the first, which is the lowest, and the last, which is the highest
+    with pytest.raises(ValueError, match=r"2 values have 1 labels; give one label per value\."):
+        Chart("short", ["a"], [0.5, 0.6])
+
+
+def test_pictures_are_found_by_their_names_and_shown_once(run):
+    for name in ("lr_find-1.png", "snapshots.png", "confusion_test.png", "most_wrong_test.png"):
+        shutil.copy(run / "timeline.png", run / name)
+    reader = read(report(run, "pictures", {}, figures=[("range test, mine", "lr_find-1.png"), ("other", "finder.png")]))
+    images = [attrs for tag, attrs in reader.tags if tag == "img"]
+    assert [image["alt"] for image in images] == [
+        "Timeline: what changed during the run",
+        "other",
+        "range test, mine",
+        "Accuracy of each snapshot and of their ensemble",
+        "Confusion matrix",
+        "The images it got most wrong",
     ]
-    command = [chromium, *flags, "--window-size=1200,900", "--dump-dom", frame.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    content, screen = map(int, re.search(r"<title>(\d+) (\d+)</title>", dom).groups())
-    assert width - 20 <= screen <= width  # a scroll bar may take its share
-    return content - screen
+    assert [image.get("class") for image in images] == ["plot"] * 5 + [None]  # photos keep their colors at night
+    assert (images[0]["width"], images[0]["height"]) == png_pixels(run / "timeline.png")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [390, 1100])
-def test_no_sideways_scrolling_in_a_browser(chromium, run, tmp_path, width):
-    assert overflow(chromium, make(run), tmp_path, width) == 0
+def png_pixels(path):
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return tuple(map(str, image.size))
 
 
-@pytest.mark.slow
-def test_the_browser_would_see_a_page_that_is_too_wide(chromium, run, tmp_path):
-    page = make(run)
-    page.write_text(page.read_text().replace("<h1>", '<h1 style="width: 700px">', 1))
-    assert overflow(chromium, page, tmp_path, 390) > 200
+def test_a_page_stays_light(run):
+    for number in range(3):
+        (run / f"lr_find-{number}.png").write_bytes((run / "timeline.png").read_bytes() + bytes(LIGHT // 2))
+    page = report(run, "heavy", {})
+    assert page.stat().st_size < 3_000_000
+    assert "LR range test: lr_find-1.png, 1.0 MB, lies beside this page." in read(page).text
+    assert len([tag for tag, _ in read(page).tags if tag == "img"]) == 2
+
+
+def test_cycles_end_with_their_last_validation():
+    seen = [(5, 0.1), (10, 0.5), (15, 0.4), (28, 0.7)]
+    rows = by_cycle([10, 13, 30], seen, "val/acc")
+    assert [(row["cycle"], row["steps"], row["val/acc"]) for row in rows] == [(1, 10, 0.5), (2, 13, None), (3, 30, 0.7)]
+
+
+def test_a_page_of_records_escapes_and_aligns():
+    table = records(EVIL, [{"a": 1, "deep": {"b": EVIL}}, {"c": None}])
+    assert (table.header, table.rows) == (["a", "b", "c"], [[1, EVIL, None], [None, None, None]])
+    assert EVIL not in table.html()
+
+
+def stage(index, name, **more):
+    base = {"index": index, "name": name, "first_step": 20 * index, "steps": 20, "epochs": 2.0, "seconds": 61.0}
+    base |= {"groups": ["body/decay", "body/no_decay", "head/decay"], "ratios": [0.25, 0.25, 1.0], "rates": [[0, 0.5]]}
+    base |= {"cycle_ends": [10, 20], "validations": [[20 * index + 10, 0.25], [20 * index + 20, 0.625]]}
+    return base | {"figures": {"val/acc": 0.625, "train/loss": 9.0}, "points": [[0, [0.1], None, 2.0]]} | more
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run's folder with all that the rest of the project writes."""
+    summary = {"monitor": "val/acc", "val/acc": 0.625, "test/acc": 0.875, "test/acc_ensemble": 0.9375, "seconds": 12.88}
+    summary |= {"choices": {"schedule": "sgdr", "data": "digits"}, "seed": 3, "train/loss": 7.5, "parameters": 1234567}
+    summary |= {"versions": {"torch": "2.x"}, "machine": {"cores": 2}, "git_commit": "abc", "lr_find": []}
+    found = {"images": 360, "rows": [{"weights": "last", "tta": None, "acc": 0.875}]}
+    files = {
+        "summary.json": summary,
+        "stages/0-head.json": stage(0, "head"),
+        "stages/1-all.json": stage(1, "all", rates=[[20, 0.125]]),
+        "snapshots/table.json": {"rows": [{"name": "step 20", "kind": "member", "val": 0.625}]},
+        "evaluate.json": {"test": found},
+        "landscape.json": {"verdict": "one valley"},
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(content))
+    (tmp_path / "config.yaml").write_text("lr: 0.5\n")
+    return tmp_path
+
+
+def cells(page):
+    return re.findall(r"<t[dh]>(.*?)</t[dh]>", page.read_text())
+
+
+def test_a_folder_becomes_a_page(folder):
+    page = page_of(folder)
+    text, rows = read(page).text, ",".join(cells(page))
+    assert text.count("sgdr · digits · seed 3") == 2  # the title and the heading
+    assert "stage,epochs,steps,val/acc,time,head,2,20,0.625,1 min 1 s,all,2,20,0.625,1 min 1 s" in rows
+    assert "cycle,stage,steps,val/acc,1,head,10,0.25,2,head,20,0.625,3,all,30,0.25,4,all,40,0.625" in rows
+    assert "group,lr, head,lr, all,body,0.125,0.03125,head,0.5,0.125" in rows
+    assert "name,val,step 20,0.625" in rows
+    assert "images,weights,tta,acc,360 test,last,-,0.875" in rows
+    assert "parameters,1,234,567" in rows
+    assert "7.5" not in text  # the loss of one batch
+    for said in ("one valley", "lr: 0.5", "12.9 s", "0.9375", "torch", "abc"):
+        assert said in text
+
+
+def test_the_stages_of_the_summary_say_more(folder):
+    path = folder / "summary.json"
+    stages = [{"name": name, "schedule": "SGDR", "lr": 0.5, "seconds": 1.0, "val/acc": 0.75} for name in ("a", "b")]
+    found = [{"stage": "a", "epoch": 0, "suggestion": 0.5, "applied": None, "reason": "low", "sweeps": [1]}]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"stages": stages, "lr_find": found, "title": "mine"}))
+    (folder / "stages" / "0-head").mkdir()
+    draw(Timeline("t", 2, [0, 2], {"all": [0.1, 0.2]}), folder / "stages" / "0-head" / "lr_find.png")
+    page = page_of(folder)
+    rows = ",".join(cells(page))
+    assert "stage,schedule,lr,val/acc,time,a,SGDR,0.5,0.75,1.0 s,b,SGDR,0.5,0.75,1.0 s" in rows
+    assert "stage,epoch,suggested,applied,reason,a,0,0.5,-,low" in rows
+    assert [attrs["alt"] for tag, attrs in read(page).tags if tag == "img"] == ["LR range test"]
+    assert read(page).text.count("mine") == 2
+
+
+def test_a_run_without_layer_groups_has_no_table_of_them(folder):
+    for path in (folder / "stages").iterdir():
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"groups": ["decay", "no_decay", "head"]}))
+    assert "Layer groups" not in read(page_of(folder)).text
+
+
+def test_a_bare_folder_becomes_a_page_too(tmp_path):
+    reader = read(page_of(tmp_path))
+    assert reader.text.count(tmp_path.name) == 2
+    assert "h2" not in {tag for tag, _ in reader.tags}
+
+
+def test_snapshots_speak_for_themselves_without_a_table(folder):
+    (folder / "snapshots" / "table.json").unlink()
+    (folder / "snapshots" / "step-0000020.json").write_text(json.dumps({"step": 20, "cycle": 1, "lr": [0.1]}))
+    assert "step,cycle,20,1" in ",".join(cells(page_of(folder)))

@@ -12,10 +12,18 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from lightcycle.app import layers
+from lightcycle.app import layers, perf
 from lightcycle.app.csv_log import CSVLog
 from lightcycle.app.settings import Settings
-from lightcycle.callbacks import GradualUnfreezing, GroupTable, LRFinder, ParamScheduler, Recorder, StepSeed
+from lightcycle.callbacks import (
+    GradualUnfreezing,
+    GroupTable,
+    LRFinder,
+    ParamScheduler,
+    ProgressiveResizing,
+    Recorder,
+    StepSeed,
+)
 from lightcycle.callbacks.progress import EpochLines, Progress
 from lightcycle.schedules import BoundSchedule
 
@@ -49,14 +57,14 @@ def _reason(error: InstantiationException) -> str:
 
 
 def callbacks(settings: Settings, folder: Path, plan: BoundSchedule, *, interactive: bool) -> list[Callback]:
-    """Ours first (seed, depth, finder, rate of the step), then the chosen ones, then those that only look."""
+    """Ours first (seed, depth, size, finder, rate of the step), then the chosen ones, then those that only look."""
     scheduler = ParamScheduler(settings.schedule, stretch=plan.stretch, on_resume=settings.on_resume)
     chosen = list(entries(settings.config.callbacks, "callbacks").values())
     finders = [callback for callback in chosen if isinstance(callback, LRFinder)]
-    unfreezers = [callback for callback in chosen if isinstance(callback, GradualUnfreezing)]
-    chosen = [callback for callback in chosen if callback not in [*finders, *unfreezers]]
-    for unfreezer in unfreezers:
-        unfreezer.on_resume = settings.on_resume
+    planned = [callback for callback in chosen if isinstance(callback, GradualUnfreezing | ProgressiveResizing)]
+    chosen = [callback for callback in chosen if callback not in [*finders, *planned]]
+    for callback in planned:
+        callback.on_resume = settings.on_resume
     if settings.finds_lr and not finders:
         finders = [LRFinder(apply=True)]
     for finder in finders:
@@ -65,7 +73,7 @@ def callbacks(settings: Settings, folder: Path, plan: BoundSchedule, *, interact
     table = [GroupTable()] if layers.how(settings.config) is not None else []
     return [
         StepSeed(settings.seed),
-        *unfreezers,
+        *planned,
         *finders,
         scheduler,
         *chosen,
@@ -86,17 +94,19 @@ def _is_all(limit: float) -> bool:
     return isinstance(limit, float) and limit == 1.0
 
 
-def trainer(settings: Settings, folder: Path, plan: BoundSchedule, *, interactive: bool) -> Trainer:
-    """Lightning's Trainer for a run of ``settings.epochs``; half epochs become ``max_steps``.
+def trainer(
+    settings: Settings, folder: Path, plan: BoundSchedule, called: list[Callback], *, interactive: bool
+) -> Trainer:
+    """Lightning's Trainer for a run of ``settings.epochs``, with these callbacks; half epochs become ``max_steps``.
 
     Raises:
         ValueError: with Lightning's own words, where it refuses a setting.
     """
     options = {name: value for name, value in vars(settings.trainer).items() if name not in ("extra", "progress")}
     options = {name: value for name, value in options.items() if not ("limit" in name and _is_all(value))}
+    options["precision"] = perf.precision(settings)
     if settings.epochs != int(settings.epochs):
         options["max_steps"] = plan.steps
-    called = callbacks(settings, folder, plan, interactive=interactive)
     ours = {
         "max_epochs": math.ceil(settings.epochs),
         "default_root_dir": folder,

@@ -1,16 +1,18 @@
 """What the top level and the trainer may be: refused here, in a sentence, before data is read or torch imported."""
 
+import math
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
-from lightcycle.app import features, layers
+from lightcycle.app import features, layers, resizing, tta
 from lightcycle.app.say import unknown, yaml
 from lightcycle.app.schema import RootConfig, TrainerConfig
-from lightcycle.schedules import MetricDriven, Schedule
+from lightcycle.schedules import Horizon, MetricDriven, Schedule
 
 METRICS = ("val/acc", "val/loss", "train/acc", "train/loss_epoch")
 """What can be watched: logged once an epoch, by the classifier."""
@@ -59,11 +61,20 @@ TOP = {
     "features_cache": Rule(bool, "must be a folder", "outputs/cache is usual"),
     "features_dtype": _one_of("fp32", "fp16"),
     "features_copies": Rule(lambda v: v >= 1, "must be >= 1", "1 is usual"),
-    "resume": Rule(lambda v: v is None or zipfile.is_zipfile(v), "must be a checkpoint file", "null starts anew"),
+    "resume": Rule(
+        lambda v: v is None or Path(v).is_dir() or zipfile.is_zipfile(v),
+        "must be a checkpoint file, or the folder of a run",
+        "null starts anew",
+    ),
 }
 
 TRAINER = {
     "devices": Rule(_devices, "must be a number >= 1, -1, auto or a list of devices", "1 is usual"),
+    "strategy": Rule(
+        lambda v: v == "auto" or v.startswith("ddp"),
+        "must be auto or ddp",
+        "others take apart the parameters that layer groups and decay need whole; see docs/processes.md",
+    ),
     "num_nodes": Rule(lambda v: v >= 1, "must be >= 1", "1 is usual"),
     "accumulate_grad_batches": Rule(lambda v: v >= 1, "must be >= 1", "1 is off"),
     "gradient_clip_val": Rule(lambda v: v is None or v > 0.0, "must be > 0 or null", "1.0 is usual, null is off"),
@@ -85,7 +96,10 @@ def check(config: DictConfig, parts: dict[str, Any]) -> None:
     _check_watched(config, parts["schedule"], parts["trainer"])
     _check_finder(config)
     features.check(config, parts["data"])
+    tta.check(config, parts["data"])
+    _check_snapshots(config, parts["schedule"])
     layers.check(config)
+    resizing.check(config, parts["trainer"].overfit_batches)
     _check_share(parts["data"].batch_size, parts["trainer"])
 
 
@@ -132,6 +146,17 @@ def _check_finder(config: DictConfig) -> None:
     at = finder.get("at", "start")
     if at not in ("start", "cycles", 0) and not (isinstance(at, ListConfig) and 0 in at):
         raise ValueError(f"lr=auto needs a rate from the first step on (got callbacks.lr_finder.at={at}); add epoch 0")
+
+
+def _check_snapshots(config: DictConfig, schedule: Schedule) -> None:
+    """Snapshots are taken where cycles end; any run long enough shows whether there are some."""
+    if not config.callbacks.get("snapshot_ensemble"):
+        return
+    if not schedule.bind(Horizon.of_epochs([10**6] * math.ceil(schedule.epochs or 1000)), stretch=True).cycle_ends:
+        raise ValueError(
+            f"callbacks.snapshot_ensemble keeps the model at the ends of cycles, and {type(schedule).__name__} has "
+            "none; schedule=snapshot has equal ones, sgdr and clr have some"
+        )
 
 
 def _check_share(batch_size: int, trainer: TrainerConfig) -> None:

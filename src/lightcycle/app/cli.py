@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from lightcycle.app.processes import job_of_a_sweep
 from lightcycle.app.say import is_lesson, sentence
 from lightcycle.app.schema import PROJECT, choices, register
 
@@ -59,7 +60,8 @@ def _said_in_job(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any
     def run(config: DictConfig) -> Any:
         with _variable(FULL, None):  # the processes of DDP are told like this one
             if HydraConfig.get().mode is RunMode.MULTIRUN:
-                return job(config)
+                with job_of_a_sweep():
+                    return job(config)
             with said():
                 return job(config)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lightcycle.app.say import yaml
@@ -27,14 +28,15 @@ def check(config: DictConfig, data: DataConfig) -> None:
     """Refuses what cached features cannot follow; raises ValueError.
 
     Augmentation that comes with a set is left out, and said to be; augmentation that was asked for, which is any other
-    value than the set's own, is refused.
+    value than the set's own or one typed on the command line, is refused.
     """
     if config.features == "live":
         for name, usual in (("features_dtype", "fp32"), ("features_copies", 1)):
             if config[name] != usual:
                 raise ValueError(f"{name}={config[name]} needs features=cached (got live); add it, or drop {name}")
         return
-    asked = [name for name in AUGMENTATION if _asked(data, name)]
+    # of a stage, what the whole run augments with is for the other stages
+    asked = [name for name in AUGMENTATION if _asked(data, name)] if len(config.recipe.stages) == 1 else []
     if asked and config.features_copies == 1:
         raise ValueError(
             f"data.{asked[0]}={yaml(getattr(data, asked[0]))} changes nothing with features=cached, which are computed "
@@ -76,7 +78,13 @@ def describe(data: ImageData) -> list[str]:
 
 def _asked(data: DataConfig, name: str) -> bool:
     value = getattr(data, name, None)
-    return bool(value) and value != getattr(type(data)(), name)
+    return bool(value) and (value != getattr(type(data)(), name) or f"data.{name}" in _typed())
+
+
+def _typed() -> set[str]:
+    """The keys on the command line, or those of this job of a sweep."""
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return {override.partition("=")[0].lstrip("+") for override in overrides}
 
 
 def _name(config: Any) -> str:

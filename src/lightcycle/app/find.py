@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from lightcycle.app.plan import bound, chosen, horizon, title
 from lightcycle.app.run import assemble
 from lightcycle.app.settings import read
-from lightcycle.callbacks import GradualUnfreezing, LRFinder
+from lightcycle.callbacks import GradualUnfreezing, LRFinder, ProgressiveResizing
 from lightcycle.data.count import count
 from lightcycle.report.table import print_table
 
@@ -33,7 +33,8 @@ def find(config: DictConfig) -> float | None:
     trainer, data, module = assemble(settings, folder, counts, bound(settings, horizon(settings, counts)))
     finder = next(callback for callback in trainer.callbacks if isinstance(callback, LRFinder))
     finder.apply = False
-    first = [callback for callback in trainer.callbacks if isinstance(callback, GradualUnfreezing)]
+    planned = GradualUnfreezing | ProgressiveResizing
+    first = [callback for callback in trainer.callbacks if isinstance(callback, planned)]
     trainer.callbacks = [*first, OnlyFind(finder)]
     trainer.fit(module, datamodule=data)
     if trainer.is_global_zero:

@@ -55,8 +55,6 @@ def check(config: DictConfig) -> None:
         raise ValueError(
             f"{needs[0]} needs several layer groups (got groups=1); leave groups out, or set groups=stages"
         )
-    if isinstance(lr, list) and isinstance(groups, int | dict) and len(lr) != _count(groups):
-        raise ValueError(f"lr has {len(lr)} rates and groups asks for {_count(groups)}; give one rate for each group")
     if needs and config.features == "cached":
         raise ValueError(
             f"{needs[0]} is about layer groups, and with features=cached only the head trains; set features=live"
@@ -128,7 +126,3 @@ def _is_number(groups: Any) -> bool:
 def _are_patterns(groups: Any) -> bool:
     values = groups.values() if isinstance(groups, dict) else groups if isinstance(groups, list) else []
     return len(values) > 1 and all(isinstance(value, str) for value in values)
-
-
-def _count(groups: int | dict[str, str] | list[str]) -> int:
-    return groups if isinstance(groups, int) else len(groups)

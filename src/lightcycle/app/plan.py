@@ -1,24 +1,20 @@
 """The plan of a run, before it: its horizon and its picture, from counts alone. No torch, no pixels."""
 
 import math
-from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
-from lightcycle.app import layers
-from lightcycle.app.settings import Settings, read
-from lightcycle.data.count import Counts, count
-from lightcycle.report.timeline import Timeline, draw
+from lightcycle.app import layers, resizing
+from lightcycle.app.settings import Settings
+from lightcycle.data.count import Counts
+from lightcycle.report.timeline import Timeline
 from lightcycle.schedules import BoundSchedule, Horizon
 
 
-def batches(settings: Settings, counts: Counts) -> dict[str, int]:
-    """Whole batches of an epoch of each part, as the loaders have them."""
+def batches(settings: Settings, counts: Counts, batch_size: int | None = None) -> dict[str, int]:
+    """Whole batches of an epoch of each part, as the loaders have them; training ones of ``batch_size`` if given."""
     data = settings.data
-    at_once = data.eval_batch_size or 2 * data.batch_size
-    train = max(counts.train // data.batch_size, 1) if data.drop_last else math.ceil(counts.train / data.batch_size)
+    at_once, size = data.eval_batch_size or 2 * data.batch_size, batch_size or data.batch_size
+    train = max(counts.train // size, 1) if data.drop_last else math.ceil(counts.train / size)
     return {"train": train, "val": math.ceil(counts.val / at_once), "test": math.ceil(counts.test / at_once)}
 
 
@@ -41,12 +37,12 @@ def limited(settings: Settings, part: str, whole: int) -> int:
 
 def horizon(settings: Settings, counts: Counts) -> Horizon:
     """The optimizer steps of the run."""
-    left = {part: limited(settings, part, whole) for part, whole in batches(settings, counts).items()}
-    steps = math.ceil(left["train"] / settings.trainer.accumulate_grad_batches)
-    total = round(settings.epochs * steps) or 1
-    if settings.trainer.max_steps >= 0:
-        total = min(total, settings.trainer.max_steps)
-    return Horizon.of_steps(total, steps)
+
+    def steps_in(batch_size: int) -> int:
+        left = {part: limited(settings, part, whole) for part, whole in batches(settings, counts, batch_size).items()}
+        return math.ceil(left["train"] / settings.trainer.accumulate_grad_batches)
+
+    return resizing.horizon(settings, counts, steps_in)
 
 
 def bound(settings: Settings, run: Horizon) -> BoundSchedule:
@@ -66,7 +62,10 @@ def timeline(settings: Settings, plan: BoundSchedule, title: str, rates: dict[st
         lr={name: [lr * factor for factor in factors] for name, lr in (rates or {"all": settings.lr}).items()},
         momentum=momentum if has_momentum(settings) else None,
         cycle_ends=list(plan.cycle_ends),
-        tracks={"groups that train": layers.depth(settings, plan, len(rates or {}))},
+        tracks={
+            "groups that train": layers.depth(settings, plan, len(rates or {})),
+            "pixels": resizing.pixels(settings, run),
+        },
     )
 
 
@@ -93,20 +92,9 @@ def describe(settings: Settings, plan: BoundSchedule, counts: Counts) -> str:
     )
 
 
-def images(settings: Settings, counts: Counts, steps: int) -> int:
-    """Training images in so many steps; a smaller last batch or window of batches counts as a whole one."""
-    return steps * settings.trainer.accumulate_grad_batches * min(settings.data.batch_size, counts.train)
-
-
-def show(config: DictConfig) -> None:
-    """Writes ``timeline.png`` and prints the run's length."""
-    settings = read(config)
-    counts = count(settings.data)
-    plan = bound(settings, horizon(settings, counts))
-    line = title(settings, chosen(HydraConfig.get().runtime.choices))
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    path = draw(timeline(settings, plan, line, layers.planned(settings, counts)), folder / "timeline.png")
-    print(line, describe(settings, plan, counts), path, sep="\n")
+def images(settings: Settings, counts: Counts, steps: int, first: int = 0) -> int:
+    """Training images in the steps from ``first`` on; a smaller last batch or window counts as a whole one."""
+    return resizing.images(settings, counts, horizon(settings, counts), steps, first)
 
 
 def chosen(choices: Any) -> dict[str, str]:

@@ -1,17 +1,15 @@
 """One run, from the composed config to the files it leaves behind."""
 
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from lightcycle.app import features, layers
+from lightcycle.app import features, overview, perf, processes, recipe, sweep
 from lightcycle.app import plan as planning
-from lightcycle.app.settings import Settings, read
-from lightcycle.data.count import Counts, count
+from lightcycle.app.settings import Settings
+from lightcycle.data.count import Counts
 from lightcycle.report.files import write_text
 from lightcycle.report.timeline import draw
 from lightcycle.schedules import BoundSchedule
@@ -19,96 +17,112 @@ from lightcycle.schedules import BoundSchedule
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: what the user got wrong is said before
     from lightning.pytorch import Trainer
 
+    from lightcycle.app.stages import Run
     from lightcycle.data.module import ImageData
     from lightcycle.models.classifier import Classifier
+    from lightcycle.recipes import Place, StageRecord
 
 
 def train(config: DictConfig) -> float | None:
-    """Trains, tests once, writes what the run leaves; returns the watched metric, for sweepers."""
-    settings = read(config)
+    """Trains, stage by stage, tests once, writes what the run leaves; returns the watched metric, for sweepers."""
+    stages = recipe.read(config)
+    if (done := sweep.finished(config)) is not None:
+        return done
     choices = planning.chosen(HydraConfig.get().runtime.choices)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    counts = count(settings.data)
-    plan = planning.bound(settings, planning.horizon(settings, counts))
-    trainer, data, module = assemble(settings, folder, counts, plan)
+    counts = overview.counted(stages)
+    plans = [planning.bound(s, planning.horizon(s, c)) for s, c in zip(stages, counts, strict=True)]
+    run = _prepared(stages, folder, counts, plans)
+    processes.check(run.trainer)
     from lightcycle.app import leave, track
 
-    if trainer.is_global_zero:
-        rates = layers.by_name(module.layer_groups, module.rates)
-        announce(settings, choices, folder, plan, counts, rates, features.describe(data))
+    place = _place(stages, folder, run.trainer)
+    if run.trainer.is_global_zero:
+        announce(config, stages, choices, folder, plans, counts, run, place)
     with track.closing():
-        for logger in trainer.loggers:
-            logger.log_hyperparams({**OmegaConf.to_container(config), "choices": choices})
-        began = time.perf_counter()
-        trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
-        leave.refuse_finished(settings, trainer)
-        seconds = time.perf_counter() - began
-        keep_last(trainer, folder)
-        figures = evaluated(settings, trainer, data, module)
-        if trainer.is_global_zero:
-            leave.files(settings, choices, folder, trainer, figures, seconds)
-    return watched(figures, settings.monitor)
+        track.begin(run.trainer.loggers, OmegaConf.to_container(config), choices)
+        try:
+            records, figures = _run(stages[-1], run, folder, place)
+        except SystemExit:  # Lightning's answer to Ctrl-C
+            if run.trainer.is_global_zero and run.trainer.interrupted:
+                leave.interrupted(stages, choices, folder, run.trainer)
+            raise
+        if run.trainer.is_global_zero:
+            summary = leave.files(stages, choices, folder, run.trainer, records, figures)
+            track.finish(run.trainer.loggers, folder, summary, leave.checkpoints(run.trainer, folder))
+    return watched(figures, stages[-1].monitor)
 
 
-def evaluated(settings: Settings, trainer: "Trainer", data: "ImageData", module: "Classifier") -> dict[str, float]:
+def _run(settings: Settings, run: "Run", folder: Path, place: "Place") -> tuple[list["StageRecord"], dict[str, float]]:
+    """The fits, then the figures of the last stage, of the test set, and of the ensemble of snapshots."""
+    from lightcycle.app import ensemble
+    from lightcycle.recipes import run_fits
+
+    records, module = run_fits(run.trainer, run.fits, folder, place)
+    data = run.parts[-1].both[1]
+    figures = evaluated(settings, run.trainer, data, module, records[-1].figures)
+    return records, figures | ensemble.after_run(settings, folder, run.trainer, module, data)
+
+
+def evaluated(
+    settings: Settings, trainer: "Trainer", data: "ImageData", module: "Classifier", figures: dict[str, float]
+) -> dict[str, float]:
     """The figures of the fit, of a validation where the last one is stale, and of the one look at the test set."""
-    figures = _numbers(trainer.callback_metrics)
     if is_unvalidated(trainer):
         trainer.validate(module, datamodule=data, verbose=False)
-        figures |= _numbers(trainer.callback_metrics)
+        figures = figures | _numbers(trainer.callback_metrics)
     if settings.test != "none" and data.counts.test:
         best = trainer.checkpoint_callback.best_model_path if settings.test == "best" else None
         trainer.test(module, datamodule=data, ckpt_path=best or None, verbose=False, weights_only=True)
-        figures |= _numbers(trainer.callback_metrics)
+        figures = figures | _numbers(trainer.callback_metrics)
     return figures
 
 
 def assemble(
     settings: Settings, folder: Path, counts: Counts, plan: BoundSchedule
 ) -> tuple["Trainer", "ImageData", "Classifier"]:
-    """The trainer, the data and the module; whatever can be refused is refused by now, and no pixel is read."""
+    """The trainer, the data and the module of one stage, without the runner."""
+    run = _prepared([settings], folder, [counts], [plan])
+    return run.trainer, *reversed(run.parts[0].both)
+
+
+def _prepared(stages: list[Settings], folder: Path, counts: list[Counts], plans: list[BoundSchedule]) -> "Run":
     from lightcycle.app.quiet import is_interactive, silence
 
     silence()
-    from lightning.pytorch import seed_everything
+    from lightcycle.app.stages import prepare
 
-    from lightcycle.app import build
-    from lightcycle.data.module import build as build_data
-    from lightcycle.models import weights_stats
-    from lightcycle.models.classifier import Classifier
+    return prepare(stages, folder, counts, plans, interactive=is_interactive())
 
-    trainer = build.trainer(settings, folder, plan, interactive=is_interactive())
-    seed_everything(settings.seed, verbose=False)
-    net = settings.model.build(channels=counts.channels, size=tuple(counts.size), classes=counts.classes)
-    data = build_data(settings.data, settings.seed, weights_stats(settings.model))
-    if settings.features == "cached":
-        data, net = features.cached(settings, data, net)
-    optimizer = replace(settings.optimizer, lr=settings.lr)
-    groups = layers.of_net(settings, net)
-    return trainer, data, Classifier(net, optimizer.build, label_smoothing=settings.label_smoothing, **groups)
+
+def _place(stages: list[Settings], folder: Path, trainer: "Trainer") -> "Place":
+    """Where the run begins; one that begins anew forgets what another has left in its folder."""
+    from lightcycle.recipes import find, forget
+
+    place = find(stages[0].resume, [s.name for s in stages])
+    if place.root is None and trainer.is_global_zero:
+        forget(folder)
+    return place
 
 
 def announce(
-    settings: Settings,
+    config: DictConfig,
+    stages: list[Settings],
     choices: dict[str, str],
     folder: Path,
-    plan: BoundSchedule,
-    counts: Counts,
-    rates: dict[str, float],
-    inputs: list[str],
+    plans: list[BoundSchedule],
+    counts: list[Counts],
+    run: "Run",
+    place: "Place",
 ) -> None:
-    """What is there before the first step: the config, the plan's picture, two lines and those about the inputs."""
-    title = planning.title(settings, choices)
-    write_text(folder / "config.yaml", saved_config(settings.config, choices))
-    draw(planning.timeline(settings, plan, title, rates), folder / "timeline.png")
-    print(title, planning.describe(settings, plan, counts), *inputs, sep="\n")
-
-
-def keep_last(trainer: "Trainer", folder: Path) -> None:
-    """``checkpoints/last.ckpt``, where no callback has written it; every process takes part."""
-    path = str(folder / "checkpoints" / "last.ckpt")
-    if path not in [callback.best_model_path for callback in trainer.checkpoint_callbacks]:
-        trainer.save_checkpoint(path, weights_only=False)  # the optimizer too
+    """What is there before the first step: the config, the plan's picture, and a few lines."""
+    title = overview.headline(stages, choices)
+    write_text(folder / "config.yaml", saved_config(config, choices))
+    draw(overview.planned(stages, plans, title, run.rates()), folder / "timeline.png")
+    inputs = dict.fromkeys(line for part in run.parts for line in features.describe(part.both[1]))
+    resumed = [place.said] if place.said else []
+    said = [*overview.described(stages, plans, counts), *inputs, perf.describe(stages[0]), *resumed]
+    print(title, *said, sep="\n")
 
 
 def is_unvalidated(trainer: "Trainer") -> bool:

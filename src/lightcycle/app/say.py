@@ -122,6 +122,14 @@ def _unknown_option(option: str, group: str, listed: str) -> str:
     return f"{group}={name} does not exist; {_among(name, listed.split(), group + '=')}"
 
 
+def _missing_extra(extra: str) -> str:
+    return f'{extra} must be installed for this; it is an extra: pip install -e ".[{extra}]"'
+
+
+def _raised(text: str) -> str:
+    return text
+
+
 def _unknown_in_list(group: str, name: str) -> str:
     options = [file.stem for file in (PROJECT / "conf" / group).glob("*.yaml")]
     return f"{group}={name} does not exist; {_among(name, options)}"
@@ -145,6 +153,8 @@ def _taken(path: str) -> str:
 
 
 _LESSONS: list[tuple[str, Callable[..., str]]] = [
+    (r"Could not (?:find|load) 'hydra/(?:launcher|sweeper)/(joblib|optuna|submitit)", _missing_extra),
+    (r"^ValueError raised while resolving interpolation: ([^\n]*)", _raised),
     (r"Could not find '([^']+)'\n\nAvailable options in '([^']+)':\n(.*?)\n(?:\n|Config search|$)", _unknown_option),
     (r"Could not load '([^'/]+)/([^']+)'", _unknown_in_list),
     (r"Key '([^']+)' not in '([^']+)'\n\s+full_key: (\S+)", _unknown_key),

@@ -7,6 +7,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from lightcycle.app.perf import PerfConfig
+from lightcycle.app.processes import started
 from lightcycle.data.config import CONFIGS as DATA
 from lightcycle.models.config import MODELS
 from lightcycle.models.optimizer_config import OPTIMIZERS
@@ -24,7 +26,7 @@ class TrainerConfig:
     devices: Any = 1
     num_nodes: int = 1
     strategy: str = "auto"
-    precision: Any = "32-true"
+    precision: Any = None
     accumulate_grad_batches: int = 1
     gradient_clip_val: float | None = None
     max_steps: int = -1
@@ -39,6 +41,13 @@ class TrainerConfig:
     profiler: str | None = None
     progress: bool = True
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class RecipeConfig:
+    """The stages of a run; what each of them may say is checked in `app/recipe.py`."""
+
+    stages: list[Any] = field(default_factory=lambda: [{"name": "all"}])
 
 
 @dataclass(kw_only=True)
@@ -58,6 +67,7 @@ class RootConfig:
     features_cache: str | None = None
     features_dtype: str = "fp32"
     features_copies: int = 1
+    tta: Any = None
     resume: str | None = None
     tags: list[str] = field(default_factory=list)
     data: Any = None
@@ -65,8 +75,10 @@ class RootConfig:
     optimizer: Any = None
     schedule: Any = None
     trainer: Any = None
+    perf: Any = None
     callbacks: dict[str, Any] = field(default_factory=dict)
     logger: dict[str, Any] = field(default_factory=dict)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
 
 
 GROUPS = {
@@ -75,6 +87,7 @@ GROUPS = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "trainer": {"base": TrainerConfig},
+    "perf": {"base": PerfConfig},
 }
 
 
@@ -87,6 +100,7 @@ def register() -> None:
             store.store(group=f"schema/{group}", name=name, node=schema)
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
     OmegaConf.register_new_resolver("direction", direction, replace=True)
+    OmegaConf.register_new_resolver("started", started, use_cache=True, replace=True)
 
 
 def direction(metric: str) -> str:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightcycle.app.checks import check
 from lightcycle.app.layers import plain
+from lightcycle.app.perf import PerfConfig
 from lightcycle.app.schema import GROUPS, TrainerConfig
 from lightcycle.data.config import DataConfig
 from lightcycle.models.optimizer_config import OptimizerConfig
@@ -21,7 +22,9 @@ DEFAULT_EPOCHS = 7.0
 class Settings:
     """One run, checked: typed objects beside the config they came from.
 
-    With ``lr=auto`` the rate is the optimizer's usual one until the finder has found another.
+    With ``lr=auto`` the rate is the optimizer's usual one until the finder has found another. Of a run of several
+    stages these are the settings of one: its name, its number from 0, how many there are, and whether it ``carries``
+    on with the rate of the stage before.
     """
 
     config: DictConfig
@@ -30,9 +33,14 @@ class Settings:
     optimizer: OptimizerConfig
     schedule: Schedule
     trainer: TrainerConfig
+    perf: PerfConfig
     lr: float
     epochs: float
     finds_lr: bool = False
+    name: str = "all"
+    index: int = 0
+    count: int = 1
+    carries: bool = False
 
     def cuts_short(self, run: Horizon) -> bool:
         """Whether ``max_steps`` ends the run before its epochs are over."""

@@ -102,7 +102,16 @@ def _length(trainer: Trainer, epoch: int, index: int, steps_per_epoch: int | Seq
                 f"steps_per_epoch has {len(steps_per_epoch)} entries and the run more epochs; give one for each epoch"
             )
         return steps_per_epoch[index]
-    return math.ceil(_batches(trainer) / _accumulation(trainer, epoch))
+    return math.ceil(_batches_at(trainer, epoch) / _accumulation(trainer, epoch))
+
+
+def _batches_at(trainer: Trainer, epoch: int) -> float:
+    """Batches of one epoch: of a loader whose batches change their size, as many as it says."""
+    loader = trainer.train_dataloader
+    if getattr(loader, "batch_sizes", None) is None:
+        return _batches(trainer)
+    length, limit = loader.length_at(epoch), trainer.limit_train_batches
+    return min(length, limit) if isinstance(limit, int) else length
 
 
 def _accumulation(trainer: Trainer, epoch: int) -> int:

@@ -70,6 +70,7 @@ class GradualUnfreezing(Callback):
         self.plan: BoundUnfreezing | None = None
         self.depth = self._told = 0
         self._asleep: list[nn.Module] = []
+        self._trained: list[nn.Parameter] = []
         self._restored: dict[str, Any] | None = None
         self._compare_at: int | None = None
 
@@ -84,6 +85,7 @@ class GradualUnfreezing(Callback):
                 "automatic_optimization = True, or call lightcycle.transfer.freezing.set_depth yourself"
             )
         self.groups = layer_groups_of(pl_module, self.how, trainer.optimizers)
+        self._trained = [parameter for parameter in pl_module.parameters() if parameter.requires_grad]
         self._set_trainable(trainer, pl_module, min(self.schedule.start, len(self.groups)))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -133,7 +135,9 @@ class GradualUnfreezing(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for part in self._asleep:  # the next fit finds the module as this one found it
             part.training = True
-        self._asleep = []
+        for parameter in self._trained:
+            parameter.requires_grad_(True)
+        self._asleep, self._trained = [], []
 
     def _depth(self, trainer: Trainer) -> int:
         return self.plan.depth(self.clock.step(trainer))

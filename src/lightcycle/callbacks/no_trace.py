@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch import nn
 from torch.optim import Optimizer
@@ -183,9 +184,10 @@ def _scaler(precision: Any) -> Iterator[None]:
 
 @contextmanager
 def _deaf(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
-    """Callbacks, loggers and ``self.log`` do not hear of the steps inside."""
+    """Callbacks, loggers and ``self.log`` do not hear of the steps inside; a bar's thread must still find its bar."""
     callbacks, loggers = trainer.callbacks, trainer.loggers
-    trainer.callbacks, trainer.loggers = [], [DummyLogger() for _ in loggers]
+    trainer.callbacks = [callback for callback in callbacks if isinstance(callback, ProgressBar)]
+    trainer.loggers = [DummyLogger() for _ in loggers]
     pl_module.log = pl_module.log_dict = _ignore
     try:
         yield

@@ -62,8 +62,7 @@ class TrainBatches:
             )
 
     def __len__(self) -> int:
-        full, rest = divmod(self.n, self.batch_size)
-        return max(1, full) if self.drop_last else full + bool(rest)
+        return batches_in(self.n, self.batch_size, self.drop_last)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Go through one epoch's batches from batch ``start`` on."""
@@ -113,6 +112,16 @@ class EvalBatches:
             mine = part(self.n, step * self.world_size + self.rank, len(self) * self.world_size)
             size = mine.stop - mine.start
             yield Batch(step, torch.arange(mine.start, mine.stop), slice(0, size), size)
+
+
+def batches_in(n: int, batch_size: int, drop_last: bool = True) -> int:
+    """Count the training batches of an epoch of n samples: what a plan needs before there is a loader.
+
+    >>> batches_in(10, 4), batches_in(10, 4, drop_last=False), batches_in(3, 4)
+    (2, 3, 1)
+    """
+    full, rest = divmod(n, batch_size)
+    return max(1, full) if drop_last else full + bool(rest)
 
 
 def part(n: int, index: int, parts: int) -> slice:

@@ -15,6 +15,8 @@ class DataConfig:
     Args:
         name: The set, as in ``data=name``.
         size: Pixels of a side, or ``[height, width]``; None keeps the stored size.
+        eval_size: The same for validation and test images; None is ``size``. A net trained on random crops does better
+            on somewhat larger images (Touvron et al. 2019, arXiv:1906.06423).
         batch_size: Images in a training batch, over all devices together.
         eval_batch_size: Images in a validation or test batch, over all devices; None is twice ``batch_size``.
         limit: Use only this many training images, the first of each class, stratified; None uses every one.
@@ -33,6 +35,7 @@ class DataConfig:
 
     name: str = ""
     size: Any = None
+    eval_size: Any = None
     batch_size: int = 64
     eval_batch_size: int | None = None
     limit: int | None = None

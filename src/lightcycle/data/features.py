@@ -12,10 +12,11 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from lightcycle.data.batches import EvalBatches, TrainBatches
+from lightcycle.data.config import DataConfig
 from lightcycle.data.feature_loader import FeatureLoader
+from lightcycle.data.image_data import ImageData
 from lightcycle.data.in_turn import ImagesInTurn
 from lightcycle.data.loader import Loader
-from lightcycle.data.module import ImageData
 from lightcycle.transfer.cut import check_cut, split_head
 from lightcycle.transfer.features import DTYPES, FeatureCache, Tick, fingerprint
 
@@ -114,6 +115,10 @@ class FeatureData(ImageData):
     def augmentation(self) -> str:
         return self.images.augmentation if self.copies > 1 else ""
 
+    def with_config(self, config: DataConfig) -> ImageData:
+        """Refuse: features belong to one size and one augmentation."""
+        raise ValueError("cached features know one way of serving their images; use their images' with_config")
+
     def key(self, part: str) -> dict[str, str | int]:
         """Say by name all that the features of a part depend on; known after ``setup``."""
         copies = self._copies(part)
@@ -121,7 +126,7 @@ class FeatureData(ImageData):
             "weights": self._weights,
             "cut": f"{type(self.net).__name__}, inputs of {self.head}",
             "transform": self.transform,
-            "size": " x ".join(map(str, self.size)),
+            "size": " x ".join(map(str, self.images.size_of(part))),
             "samples": self.fingerprint(part),
             "dtype": self.dtype,
             "batch_norm": "eval",

@@ -4,98 +4,148 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from PIL.ExifTags import Base
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightcycle.data.augment import erase
+from lightcycle.data.augment import erase, weaker
 from lightcycle.data.config import ImageFolderConfig
 from lightcycle.data.count import pair
 from lightcycle.data.listing import Files
-from lightcycle.data.order import generator, key
+from lightcycle.data.order import key
 
 CENTER = 7 / 8  # of the largest box of the right shape: as "resize to 8/7 of the size, then cut the center"
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
+class Item(NamedTuple):
+    """What is asked for: a file by its index, in an epoch, at a (height, width), with a share of the augmentation."""
+
+    epoch: int
+    index: int
+    size: tuple[int, int] | None = None
+    strength: float = 1.0
+
+
 class ImageFiles(Dataset):
     """Image files, decoded on demand.
 
-    An item is asked for by ``(epoch, index)``: its randomness depends on (seed, epoch, index) and nothing else, so it
-    does not matter which worker reads it, or when.
+    The randomness of an item depends on (seed, epoch, index) and nothing else, so it does not matter which worker reads
+    it, or when.
 
     Args:
         files: Paths and labels.
         config: Size and augmentation.
         seed: Of the augmentation; None serves the unchanged middle of each image.
+        size: ``(height, width)`` where an item does not say it; None takes the config's.
     """
 
-    def __init__(self, files: Files, config: ImageFolderConfig, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        files: Files,
+        config: ImageFolderConfig,
+        seed: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
         self.files, self.config, self.seed = files, config, seed
-        self.size = pair(config.size)
+        self.size = size or pair(config.size)
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
-        epoch, index = item
-        path, label = self.files[index]
+    def __getitem__(self, item: Item) -> tuple[Tensor, int]:
+        item = Item(*item)
+        path, label = self.files[item.index]
+        size = item.size or self.size
         if self.seed is None:
-            return self._read(path, center_box), label
-        draw = random.Random(key("augment", self.seed, epoch, index))
-        image = self._read(path, lambda w, h, _: random_box(w, h, self.config.scale, self.config.ratio, draw))
-        return self._change(image, epoch, index), label
+            return _pixels(read_box(path, partial(center_box, shape=size[1] / size[0]), size[::-1])), label
+        draw = random.Random(key("augment", self.seed, item.epoch, item.index))
+        u = [draw.random() for _ in range(6)]  # always as many: one change switched off leaves the others' numbers
+        scale = weaker(self.config.scale, item.strength)
+        cut = read_box(path, partial(random_box, scale=scale, ratio=self.config.ratio, draw=draw), size[::-1])
+        return self._change(cut, u, item.strength), label
 
-    def _read(self, path: str, box) -> Tensor:
-        height, width = self.size
-        image = read_rgb(path, self._least())
-        cut = image.resize((width, height), Image.Resampling.BILINEAR, box(*image.size, width / height))
-        return torch.from_numpy(np.array(cut)).permute(2, 0, 1)
-
-    def _least(self) -> tuple[int, int]:
-        # decode no smaller than the smallest crop needs to fill the output
-        height, width = self.size
-        shrink = CENTER if self.seed is None else math.sqrt(self.config.scale[0] / max(self.config.ratio))
-        return math.ceil(width / shrink), math.ceil(height / shrink)
-
-    def _change(self, image: Tensor, epoch: int, index: int) -> Tensor:
-        u = torch.rand(6, generator=generator("change", self.seed, epoch, index), dtype=torch.float32)
+    def _change(self, cut: Image.Image, u: list[float], strength: float) -> Tensor:
         if self.config.flip and u[0] < 0.5:
-            image = image.flip(-1)
+            cut = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        image = _pixels(cut)
         if self.config.erase:
             fill = 255 * torch.tensor(self.config.mean)
-            image = erase(image[None], self.config.erase, u[None, 1:], fill.round())[0]
+            image = erase(image[None], strength * self.config.erase, torch.tensor([u[1:]]), fill.round())[0]
         return image
 
 
-def read_rgb(path: str, least: tuple[int, int] | None = None) -> Image.Image:
-    """Read any image as upright 8-bit RGB: gray, palette, CMYK, 16-bit, transparent (on white), animated (first frame).
+def read_box(path: str, find: Callable[[int, int], Box], size: tuple[int, int]) -> Image.Image:
+    """Read a box of an image file as RGB of one size, bilinear and antialiased.
+
+    A JPEG is decoded at a half, a quarter or an eighth where the box still has as many pixels as are asked for: that
+    costs a fraction of the time, and small images are cheap.
 
     Args:
         path: The file.
-        least: ``(width, height)``; a JPEG may be decoded at a half, a quarter or an eighth, but not below this.
+        find: Box of an image of some width and height.
+        size: ``(width, height)`` of the result.
     """
+    with Image.open(path) as stored:
+        if isinstance(stored, JpegImageFile):
+            image, box = _decode_small(stored, find, size)
+        else:
+            image = _upright_rgb(stored)
+            box = find(*image.size)
+        return image.resize(size, Image.Resampling.BILINEAR, box)
+
+
+def read_rgb(path: str) -> Image.Image:
+    """Read any image as upright 8-bit RGB: gray, palette, CMYK, 16-bit, transparent (on white), the first frame."""
     with Image.open(path) as image:
-        if least is not None:
-            image.draft("RGB", (max(least), max(least)))  # square, since the file may be turned by its EXIF tag
-        return _opaque(ImageOps.exif_transpose(_eight_bit(image)))
+        return _upright_rgb(image)
+
+
+def _decode_small(
+    image: JpegImageFile, find: Callable[[int, int], Box], size: tuple[int, int]
+) -> tuple[Image.Image, Box]:
+    turned = image.getexif().get(Base.Orientation, 1) >= 5  # stored lying on its side
+    width, height = image.size[::-1] if turned else image.size
+    left, top, right, bottom = find(width, height)
+    spare = min((right - left) / size[0], (bottom - top) / size[1])
+    factor = max(f for f in (1, 2, 4, 8) if f <= max(spare, 1))
+    image.draft("RGB", (image.width // factor, image.height // factor))
+    image = _upright_rgb(image)
+    x, y = image.width / width, image.height / height
+    # min: the product may pass the border by a rounding, which PIL refuses
+    return image, (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    return _opaque(_eight_bit(image))
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     if not image.mode.startswith(("I", "F")):
         return image
-    pixels = np.asarray(image, dtype=np.float64)
+    pixels = np.nan_to_num(np.asarray(image, dtype=np.float64))
     top = 65535 if pixels.max() > 255 else 255  # 32-bit modes are how PIL may hold 16-bit files
     return Image.fromarray((pixels.clip(0, top) * (255 / top)).round().astype(np.uint8))
 
 
 def _opaque(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 

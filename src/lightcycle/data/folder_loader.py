@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightcycle.data.batches import EvalBatches, TrainBatches
-from lightcycle.data.folder import ImageFiles
+from lightcycle.data.folder import ImageFiles, Item
 from lightcycle.data.loader import Loader
 
 
 class FolderLoader(Loader):
     """Serves image files through a ``DataLoader`` whose workers live until ``close``.
 
-    Workers are told the epoch with every index, so they need not be started anew, nor hear of epochs otherwise.
+    Workers are told epoch and size with every index, so they need not be started anew, nor hear of epochs otherwise,
+    and what they fetch ahead is right too.
 
     Args:
-        images: The files, by (epoch, index).
+        images: The files, by item.
         batches: Which samples each batch holds.
         num_workers: Worker processes; 0 decodes here.
         pin_memory: Whether batches are put where a GPU can fetch them.
@@ -35,21 +37,21 @@ class FolderLoader(Loader):
         pin_memory: bool = False,
         fixed: bool = False,
     ) -> None:
-        super().__init__(batches, fixed)
+        super().__init__(batches, fixed, images.size)
         self.images, self.num_workers, self.pin_memory = images, num_workers, pin_memory
-        self._items = _Items(batches)
+        self._items = _Items()
         self._workers: DataLoader | None = None
 
     def load(self, epoch: int, start: int) -> Iterator[list[Tensor]]:
         if self._workers is None:
             self._workers = self._start_workers()
-        self._items.epoch, self._items.start = epoch, start
+        self._items.plan = partial(self._plan, epoch, start)
         yield from self._workers
 
     def double(self, batches: TrainBatches | EvalBatches) -> FolderLoader:
         images = self.images
         if images.seed is not None:
-            images = ImageFiles(images.files, images.config, batches.seed)
+            images = ImageFiles(images.files, images.config, batches.seed, images.size)
         return FolderLoader(images, batches, self.num_workers, self.pin_memory)
 
     def close(self) -> None:
@@ -58,6 +60,11 @@ class FolderLoader(Loader):
         Left to the garbage collector, which closes their queues before it tells them to stop, each takes five seconds.
         """
         self._workers = None
+
+    def _plan(self, epoch: int, start: int) -> Iterator[list[Item]]:
+        size, strength = self.size_at(epoch), self.strength_at(epoch)
+        for batch in self.batches_at(epoch).epoch(epoch, start):
+            yield [Item(epoch, index, size, strength) for index in batch.indices.tolist()]
 
     def _start_workers(self) -> DataLoader:
         return DataLoader(
@@ -71,17 +78,12 @@ class FolderLoader(Loader):
 
 
 class _Items:
-    """Lists the (epoch, index) pairs of each batch, from a place on that the loader sets before it iterates."""
+    """Lists the items of each batch, by a plan that the loader sets before it iterates."""
 
-    def __init__(self, batches: TrainBatches | EvalBatches) -> None:
-        self.batches, self.epoch, self.start = batches, 0, 0
+    plan: Callable[[], Iterator[list[Item]]]
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for batch in self.batches.epoch(self.epoch, self.start):
-            yield [(self.epoch, index) for index in batch.indices.tolist()]
-
-    def __len__(self) -> int:
-        return len(self.batches) - self.start
+    def __iter__(self) -> Iterator[list[Item]]:
+        return self.plan()
 
 
 def workers(wanted: int | None, processes: int = 1) -> int:

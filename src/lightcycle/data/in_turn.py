@@ -13,7 +13,7 @@ from torch import Tensor
 from lightcycle.data.batches import Batch, EvalBatches
 
 if TYPE_CHECKING:
-    from lightcycle.data.module import ImageData
+    from lightcycle.data.image_data import ImageData
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,8 @@ class Listing:
 def list_images(root: str | Path) -> Listing:
     """List ``root/train/CLASS/*`` with ``val`` and ``test`` beside it where they are, or else ``root/CLASS/*``.
 
-    Classes are the folders' names, sorted; hidden files and files that are not images are passed over.
+    Classes are the folders' names, sorted; hidden files and folders, and files that are not images, are passed
+    over. Folders below a class's are its own; links are followed, unless they lead back.
 
     Raises:
         FileNotFoundError: When there is no such folder.
@@ -46,23 +48,58 @@ def list_images(root: str | Path) -> Listing:
     return Listing(classes, train, val, test, flat)
 
 
-def _class_folders(root: Path) -> dict[str, Path]:
-    # NFC: some file systems store accents decomposed, and "é" in train must be "é" in val
-    found = [Path(e.path) for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".")]
-    return dict(sorted((unicodedata.normalize("NFC", path.name), path) for path in found))
+def _class_folders(root: Path) -> dict[str, list[str]]:
+    """The folders of each class, sorted by its name."""
+    found: dict[str, list[str]] = {}
+    for entry in _entries(str(root)):
+        if _is_folder(entry):
+            found.setdefault(_name(entry.name), []).append(entry.path)
+    return dict(sorted(found.items()))
 
 
-def _files(folders: dict[str, Path], classes: tuple[str, ...]) -> Files:
-    return [(path, label) for label, name in enumerate(classes) if name in folders for path in _images(folders[name])]
+def _name(folder: str) -> str:
+    # NFC: some file systems store accents decomposed, and "é" in train must be "é" in val; bytes that are no UTF-8
+    # could be neither printed nor written
+    return unicodedata.normalize("NFC", os.fsencode(folder).decode("utf-8", "backslashreplace"))
 
 
-def _images(folder: Path) -> list[str]:
-    return sorted(
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
-    )
+def _files(folders: dict[str, list[str]], classes: tuple[str, ...]) -> Files:
+    return [
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in sorted(path for folder in folders.get(name, ()) for path in _images(folder, (), set()))
+    ]
+
+
+def _images(folder: str, above: tuple[str, ...], seen: set[str]) -> Iterator[str]:
+    """The images in a folder and below it; a link is followed once, and never back to a folder it is in."""
+    here = os.path.realpath(folder)
+    if here in seen or any(_is_in(one, here) for one in above):
+        return
+    seen.add(here)
+    for entry in _entries(folder):
+        if _is_folder(entry):
+            yield from _images(entry.path, (*above, here), seen)
+        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+            yield entry.path
+
+
+def _entries(folder: str) -> list[os.DirEntry]:
+    """What is in a folder, sorted, hidden things left out."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be listed ({error.strerror}); make it readable, or remove it") from error
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    # of a link that leads nowhere or to itself, isdir says no where the entry may raise
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _part(root: Path, classes: tuple[str, ...]) -> Files | None:

@@ -11,13 +11,15 @@ from lightcycle.data.augment import COLUMNS, Augment
 from lightcycle.data.batches import Batch, EvalBatches, TrainBatches
 from lightcycle.data.loader import Loader
 from lightcycle.data.order import generator
+from lightcycle.data.resize import resized
 
 
 class MemoryLoader(Loader):
     """Serves images held in memory.
 
     Args:
-        images: ``(n, channels, height, width)`` uint8, on any device.
+        images: ``(n, channels, height, width)`` uint8, on any device. They are augmented at this size; where ``sizes``
+            asks for another, the batch is then resized.
         labels: ``(n,)`` int64, on the same device.
         batches: Which samples each batch holds.
         augment: Random changes to training batches, keyed by (seed, epoch, batch); None is none.
@@ -37,16 +39,19 @@ class MemoryLoader(Loader):
         augment: Augment | None = None,
         fixed: bool = False,
     ) -> None:
-        super().__init__(batches, fixed)
+        super().__init__(batches, fixed, tuple(images.shape[2:]))
         self.images, self.labels, self.augment = images, labels, augment
 
     def load(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in self.batches.epoch(epoch, start):
+        augment = self.augment and self.augment.at(self.strength_at(epoch))
+        size = self.size_at(epoch)
+        for batch in self.batches_at(epoch).epoch(epoch, start):
             indices = batch.indices.to(self.images.device, non_blocking=True)
-            images = self.images[indices]
-            if self.augment is not None:
-                images = self.augment(images, self._numbers(epoch, batch))
-            yield images, self.labels[indices]
+            # index_select copies whole images: ten times as fast as images[indices] on a CPU
+            images, labels = self.images.index_select(0, indices), self.labels.index_select(0, indices)
+            if augment is not None:
+                images = augment(images, self._numbers(epoch, batch))
+            yield resized(images, size), labels
 
     def double(self, batches: TrainBatches | EvalBatches) -> MemoryLoader:
         return MemoryLoader(self.images, self.labels, batches, self.augment)

@@ -1,145 +1,28 @@
-"""The datamodule: what a set looks like, its loaders, and the step from uint8 pixels to normalized numbers."""
+"""The datamodules: a set held in memory, and a set of image files."""
 
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
 from dataclasses import replace
 from hashlib import sha256
 from weakref import WeakSet
 
 import torch
-from lightning import LightningDataModule
 from torch import Tensor
 
 from lightcycle.data import sources
 from lightcycle.data.augment import Augment
 from lightcycle.data.batches import EvalBatches, TrainBatches
 from lightcycle.data.config import DataConfig, ImageFolderConfig
-from lightcycle.data.count import Counts, count
 from lightcycle.data.folder import CENTER, ImageFiles
 from lightcycle.data.folder_loader import FolderLoader, workers
+from lightcycle.data.image_data import ImageData
 from lightcycle.data.loader import Loader
 from lightcycle.data.memory import MemoryLoader
+from lightcycle.data.resize import all_resized
 from lightcycle.data.scan import find_files
 from lightcycle.data.split import limit, split
-from lightcycle.data.statistics import Stats, for_channels, normalization, statistics
-
-
-class ImageData(LightningDataModule):
-    """Images and labels for a Lightning module; batches arrive as ``[images, labels]``.
-
-    Args:
-        config: The set and how it is served.
-        seed: Of order and augmentation; the split has its own.
-        stats: Mean and standard deviation of the images that pretrained weights know; None takes the set's own.
-
-    Known before any pixel is read: ``counts``, ``num_classes``, ``channels``, ``size`` (height, width), ``classes``
-    (names). Known after ``setup``: ``mean`` and ``std`` per channel, in 0..1 units, and the exact ``counts``.
-    """
-
-    def __init__(self, config: DataConfig, seed: int = 0, stats: Stats | None = None) -> None:
-        super().__init__()
-        self.config, self.seed = config, seed
-        self.counts: Counts = count(config)
-        self.num_classes, self.channels, self.size = self.counts.classes, self.counts.channels, self.counts.size
-        self.classes = self.counts.names
-        self.given = stats and for_channels(stats, self.channels)
-        self.mean: tuple[float, ...] | None = None
-        self.std: tuple[float, ...] | None = None
-
-    @property
-    def world_size(self) -> int:
-        """Processes that share each batch."""
-        return self.trainer.world_size if self.trainer is not None else 1
-
-    @property
-    def rank(self) -> int:
-        """This process's number among them."""
-        return self.trainer.global_rank if self.trainer is not None else 0
-
-    @property
-    def device(self) -> torch.device:
-        """Where batches are wanted."""
-        return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
-
-    def normalize(self, images: Tensor) -> Tensor:
-        """Turn uint8 images ``(batch, channels, height, width)`` into (x / 255 - mean) / std, float32."""
-        return images.to(torch.float32).mul_(self._affine[0]).add_(self._affine[1])
-
-    def train_loader(self, seed: int | None = None) -> Loader:
-        """Make a training loader of its own, in the order of another seed if one is given; no other loader moves."""
-        c = self.config
-        batches = TrainBatches(
-            n=self.counts.train,
-            batch_size=c.batch_size,
-            seed=self.seed if seed is None else seed,
-            drop_last=c.drop_last,
-            rank=self.rank,
-            world_size=self.world_size,
-        )
-        return self.make_loader("train", batches)
-
-    def eval_loader(self, part: str) -> Loader:
-        """Make a loader of the "val" or "test" images in stored order, each once over all processes."""
-        size = self.config.eval_batch_size or 2 * self.config.batch_size
-        n = getattr(self.counts, part)
-        return self.make_loader(part, EvalBatches(n=n, batch_size=size, rank=self.rank, world_size=self.world_size))
-
-    @abstractmethod
-    def make_loader(self, part: str, batches: TrainBatches | EvalBatches) -> Loader:
-        """Serve one part of the set in the given batches; without a seed they are not augmented."""
-
-    @abstractmethod
-    def labels(self, part: str) -> Tensor:
-        """Give the labels ``(n,)`` of a part, in stored order."""
-
-    @abstractmethod
-    def fingerprint(self, part: str) -> str:
-        """Hash what a part's images are, in stored order: 64 hexadecimal digits."""
-
-    @property
-    @abstractmethod
-    def transform(self) -> str:
-        """What is done to an image that is not augmented, beside its size, in a line."""
-
-    @property
-    @abstractmethod
-    def augmentation(self) -> str:
-        """What is random in training images, in a line; empty where nothing is."""
-
-    @property
-    def overfitting(self) -> bool:
-        """Whether the trainer wants the same few batches again and again, unchanged."""
-        return self.trainer is not None and self.trainer.overfit_batches > 0
-
-    def train_dataloader(self) -> Loader:
-        return self.train_loader()
-
-    def val_dataloader(self) -> Loader:
-        return self.eval_loader("val")
-
-    def test_dataloader(self) -> Loader:
-        if not self.counts.test:
-            raise ValueError(f"{self.config.name} has no test images: data.root has train/ and val/ only; add a test/.")
-        return self.eval_loader("test")
-
-    def predict_dataloader(self) -> Loader:
-        return self.test_dataloader()
-
-    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> list[Tensor]:
-        images, labels = batch
-        if images.dtype == torch.uint8:
-            images = self.normalize(images)
-            if self.trainer is not None:  # a model kept in half precision wants its images so
-                images = self.trainer.precision_plugin.convert_input(images)
-        return [images, labels]
-
-    def set_statistics(self, mean: list[float], std: list[float]) -> None:
-        """Fix what ``normalize`` subtracts and divides by, per channel, in 0..1 units."""
-        self.mean, self.std = tuple(mean), tuple(std)
-        m, s = (torch.tensor(v, dtype=torch.float32, device=self.device).view(-1, 1, 1) for v in (mean, std))
-        self._affine = 1 / (255 * s), -m / s
+from lightcycle.data.statistics import Stats, normalization, statistics
 
 
 class MemoryData(ImageData):
@@ -147,19 +30,26 @@ class MemoryData(ImageData):
 
     def __init__(self, config: DataConfig, seed: int = 0, stats: Stats | None = None) -> None:
         super().__init__(config, seed, stats)
-        self.parts: dict[str, tuple[Tensor, Tensor]] = {}
-        crop, side = config.crop, min(self.size)
-        if crop >= side:
-            raise ValueError(f"data.crop must be below the {side} pixels of a side (got {crop}); {side // 8} is usual.")
+        self.stored: dict[str, tuple[Tensor, Tensor]] = {}
+        self._take_config()
 
     def prepare_data(self) -> None:
         sources.fetch(self.config)
 
     def setup(self, stage: str | None = None) -> None:
-        if not self.parts:
-            self._read()
-        self.parts = {name: (x.to(self.device), y.to(self.device)) for name, (x, y) in self.parts.items()}
+        if not self.stored:
+            self.stored.update(self._read())
+        if self.mean is None:  # of the stored pixels, so that a net meets the same numbers at every size
+            self.mean, self.std = self.given or statistics(self.stored["train"][0])
+        parts = self.parts or {part: (all_resized(x, self.size_of(part)), y) for part, (x, y) in self.stored.items()}
+        self.parts = {part: (x.to(self.device), y.to(self.device)) for part, (x, y) in parts.items()}
         self.set_statistics(self.mean, self.std)
+
+    def _take_config(self) -> None:
+        self.parts: dict[str, tuple[Tensor, Tensor]] = {}
+        crop, side = self.config.crop, min(self.size)
+        if crop >= side:
+            raise ValueError(f"data.crop must be below the {side} pixels of a side (got {crop}); {side // 8} is usual.")
 
     def make_loader(self, part: str, batches: TrainBatches | EvalBatches) -> Loader:
         train = batches.seed is not None and not self.overfitting
@@ -183,14 +73,13 @@ class MemoryData(ImageData):
         c = self.config
         return Augment(c.crop, c.flip, c.erase, (255 * torch.tensor(self.mean)).round())
 
-    def _read(self) -> None:
+    def _read(self) -> dict[str, tuple[Tensor, Tensor]]:
         arrays = sources.load(self.config)
         labels = arrays.y_train.numpy()
         train, val = self._split(labels)
         train = train[limit(labels[train], self.config.limit)]
         x, y = arrays.x_train, arrays.y_train
-        self.parts = {"train": (x[train], y[train]), "val": (x[val], y[val]), "test": (arrays.x_test, arrays.y_test)}
-        self.mean, self.std = self.given or statistics(self.parts["train"][0])
+        return {"train": (x[train], y[train]), "val": (x[val], y[val]), "test": (arrays.x_test, arrays.y_test)}
 
     def _split(self, labels):
         seed = getattr(self.config, "split_seed", 0)  # synthetic images are all alike and have no such key
@@ -204,18 +93,23 @@ class FolderData(ImageData):
         super().__init__(config, seed, stats)
         self.files: dict[str, list[tuple[str, int]]] = {}
         self.skipped: list[str] = []
-        self._loaders: WeakSet[FolderLoader] = WeakSet()
+        self._take_config()
         self._set_statistics()
 
     def setup(self, stage: str | None = None) -> None:
         if not self.files:
-            self.files, self.skipped = find_files(self.config)
-            self.counts = replace(self.counts, **{part: len(files) for part, files in self.files.items()})
+            files, skipped = find_files(self.config)
+            self.files.update(files)  # in place: other ways of serving these files share both
+            self.skipped.extend(skipped)
+        self.counts = replace(self.counts, **{part: len(files) for part, files in self.files.items()})
         self._set_statistics()
+
+    def _take_config(self) -> None:
+        self._loaders: WeakSet[FolderLoader] = WeakSet()
 
     def make_loader(self, part: str, batches: TrainBatches | EvalBatches) -> Loader:
         train = batches.seed is not None and not self.overfitting
-        images = ImageFiles(self.files[part], self.config, batches.seed if train else None)
+        images = ImageFiles(self.files[part], self.config, batches.seed if train else None, self.size_of(part))
         loader = FolderLoader(
             images,
             batches,
@@ -232,7 +126,7 @@ class FolderData(ImageData):
     def fingerprint(self, part: str) -> str:
         stats = ((path, os.stat(path)) for path, _ in self.files[part])
         lines = [f"{path} {stat.st_size} {stat.st_mtime_ns}\n" for path, stat in stats]
-        return sha256("".join(lines).encode()).hexdigest()
+        return sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()  # a path may be no UTF-8
 
     @property
     def transform(self) -> str:

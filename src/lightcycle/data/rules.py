@@ -32,6 +32,7 @@ class Rule:
 RULES = {
     "name": Rule(bool, "must be the name of a set", "digits is the embedded one"),
     "size": Rule(_size, "must be pixels, [height, width] or null", "null keeps the stored size"),
+    "eval_size": Rule(_size, "must be pixels, [height, width] or null", "null is data.size"),
     "batch_size": Rule(lambda v: v >= 1, "must be >= 1", "64 is usual"),
     "eval_batch_size": Rule(lambda v: v is None or v >= 1, "must be >= 1 or null", "null is twice the batch size"),
     "limit": Rule(lambda v: v is None or v >= 1, "must be >= 1 or null", "null uses every training image"),
@@ -64,3 +65,20 @@ def check(config: Any) -> None:
         rule, value = RULES[name], getattr(config, name)
         if not rule.holds(value):
             raise ValueError(f"data.{name} {rule.legal} (got {value!r}); {rule.fix}.")
+
+
+_SIZES = {"size", "eval_size", "batch_size", "eval_batch_size", "drop_last", "num_workers"}
+SERVING = _SIZES | {"crop", "flip", "erase", "scale", "ratio"}
+"""Keys that say how images are served; the others say which images there are."""
+
+
+def check_same_images(one: Any, other: Any) -> None:
+    """Hold two configs against each other; the first key that makes them other images raises ValueError."""
+    if type(one) is not type(other):
+        raise ValueError(f"data must be the same set (got {other.name}, beside {one.name}); give it a set of its own.")
+    for name in (f.name for f in fields(one) if f.name not in SERVING):
+        here, there = getattr(one, name), getattr(other, name)
+        if here != there:
+            raise ValueError(
+                f"data.{name} must stay {here!r} where images are shared (got {there!r}); give it a set of its own."
+            )

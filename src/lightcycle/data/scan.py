@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
-from PIL import Image
 
 from lightcycle.data.config import ImageFolderConfig
 from lightcycle.data.count import take
+from lightcycle.data.folder import read_box
 from lightcycle.data.listing import Files, Listing, list_images
 from lightcycle.data.split import limit, split
 
@@ -23,12 +23,13 @@ def find_files(config: ImageFolderConfig) -> tuple[dict[str, Files], list[str]]:
         Files and labels of train, val and test (empty where there is none), and the files left out as unreadable.
 
     Raises:
-        ValueError: Naming every unreadable file, unless ``on_bad`` is skip.
+        ValueError: Naming every unreadable file, unless ``on_bad`` is skip; or a class left without training images.
     """
     listing = list_images(config.root)
     bad = _bad(listing, config) if config.check else {}
     listing = _without(listing, bad)
     parts = divide(listing, config)
+    _check_left(parts, listing.classes, config)
     labels = np.array([label for _, label in parts["train"]])
     parts["train"] = [parts["train"][i] for i in limit(labels, config.limit)]
     return parts, list(bad)
@@ -55,12 +56,10 @@ def unreadable(paths: list[str]) -> dict[str, str]:
 
 
 def _reason(path: str) -> str | None:
-    if os.path.getsize(path) == 0:
-        return "empty file"
     try:
-        with Image.open(path) as image:
-            image.draft("RGB", (1, 1))
-            image.load()
+        if os.path.getsize(path) == 0:
+            return "empty file"
+        read_box(path, lambda width, height: (0, 0, width, height), (1, 1))  # as it will be read, only smaller
     except Exception as error:  # decoders raise what they like: OSError, SyntaxError, struct.error, ...
         return str(error).replace(path, "file") or type(error).__name__
     return None
@@ -84,6 +83,19 @@ def _without(listing: Listing, bad: dict[str, str]) -> Listing:
         return files and [(path, label) for path, label in files if path not in bad]
 
     return replace(listing, train=keep(listing.train), val=keep(listing.val), test=keep(listing.test))
+
+
+def _check_left(parts: dict[str, Files], classes: tuple[str, ...], config: ImageFolderConfig) -> None:
+    """Refuses a class that nothing can be learned about, and a validation without images."""
+    there = {label for _, label in parts["train"]}
+    numbers = ", ".join(f"{len(files)} {part}" for part, files in parts.items())
+    if absent := [name for label, name in enumerate(classes) if label not in there]:
+        raise ValueError(
+            f"{config.root} leaves no training image of {', '.join(absent)} ({numbers} images); add images, or take "
+            "fewer away with data.val_size and data.test_size."
+        )
+    if not parts["val"]:
+        raise ValueError(f"{config.root} leaves no validation image ({numbers} images); add some, or remove its val/.")
 
 
 def _split(files: Files, part: str, size: float, seed: int) -> tuple[Files, Files]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from lightcycle.data import npz
 from lightcycle.data.config import ArraysConfig, DataConfig, SyntheticConfig, TorchvisionConfig
-from lightcycle.data.count import KNOWN, count, pair
+from lightcycle.data.count import KNOWN, count
 from lightcycle.data.order import generator
 from lightcycle.data.split import split
 
@@ -38,7 +38,7 @@ TORCHVISION = {
 
 
 def load(config: DataConfig) -> Arrays:
-    """Read a set, at the size the config asks for; training images are not yet split.
+    """Read a set, at the size it is stored in; training images are not yet split.
 
     Raises:
         FileNotFoundError: When files are absent and cannot be had; the sentence says where they were looked for.
@@ -46,12 +46,8 @@ def load(config: DataConfig) -> Arrays:
     if isinstance(config, SyntheticConfig):
         return synthetic(config)
     if isinstance(config, ArraysConfig):
-        arrays = from_npz(Path(config.path))
-    elif isinstance(config, TorchvisionConfig):
-        arrays = torchvision_set(config)
-    else:
-        arrays = digits()
-    return resize(arrays, pair(config.size))
+        return from_npz(Path(config.path))
+    return torchvision_set(config) if isinstance(config, TorchvisionConfig) else digits()
 
 
 def digits() -> Arrays:
@@ -109,18 +105,6 @@ def fetch(config: DataConfig) -> None:
         raise FileNotFoundError(
             f"{looked} and could not be downloaded ({error}); put torchvision's files there, or set data.root."
         ) from error
-
-
-def resize(arrays: Arrays, size: tuple[int, int] | None) -> Arrays:
-    """Resize every image once, bilinear and antialiased; None leaves them."""
-    if size is None or size == tuple(arrays.x_train.shape[2:]):
-        return arrays
-    return replace(arrays, x_train=_resized(arrays.x_train, size), x_test=_resized(arrays.x_test, size))
-
-
-def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    parts = (interpolate(part.float(), size=size, mode="bilinear", antialias=True) for part in images.split(1024))
-    return torch.cat([part.round().to(torch.uint8) for part in parts])
 
 
 def _arrays(x_train, y_train, x_test, y_test, classes) -> Arrays:

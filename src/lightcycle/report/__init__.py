@@ -12,6 +12,11 @@ Names are loaded on first use, so that importing the room costs nothing.
 from importlib import import_module
 
 _HOMES = {
+    "calibration": "reliability",
+    "confusion_matrix": "confusion",
+    "confusion_png": "confusion",
+    "contact_sheet_png": "contact_sheet",
+    "reliability_png": "reliability",
     "Timeline": "timeline",
     "draw": "timeline",
     "figure": "timeline",
@@ -20,12 +25,17 @@ _HOMES = {
     "write_text": "files",
     "markdown_table": "table",
     "print_table": "table",
-    "Code": "page",
-    "Picture": "page",
-    "Section": "page",
-    "Table": "page",
-    "Text": "page",
+    "Code": "parts",
+    "Picture": "parts",
+    "Section": "parts",
+    "Table": "parts",
+    "Text": "parts",
+    "records": "parts",
+    "Chart": "chart",
+    "write_page": "html",
     "report": "page",
+    "page_of": "run_page",
+    "by_cycle": "cycles",
 }
 __all__ = list(_HOMES)
 

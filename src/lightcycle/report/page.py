@@ -1,109 +1,30 @@
-"""The run's report: one HTML file that needs nothing but itself, on a phone as on a desk."""
+"""The run's report: one page a person would rather look at than a log."""
 
-import base64
-import mimetypes
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-from lightcycle.report.files import write_text
-from lightcycle.report.table import cell
+from lightcycle.report.chart import Chart
+from lightcycle.report.html import write_page
+from lightcycle.report.parts import Code, Part, Picture, Section, Table, Text, records
 
+PICTURES = {
+    "What happened": {"timeline.png": "Timeline: what changed during the run"},
+    "Learning rate": {"lr_find*.png": "LR range test", "stages/*/lr_find*.png": "LR range test"},
+    "Snapshots": {"snapshots.png": "Accuracy of each snapshot and of their ensemble"},
+    "Evaluation": {
+        "confusion*.png": "Confusion matrix",
+        "reliability*.png": "Reliability: how often it is right when it is so sure",
+        "most_wrong*.png": "The images it got most wrong",
+    },
+    "Loss landscape": {"landscape*.png": "Loss between and around the snapshots"},
+}
+"""Section -> name of a file in the run's folder -> caption; what is there is shown."""
 
-class Part(Protocol):
-    """Anything that can say itself in HTML, with every text in it escaped."""
-
-    def html(self) -> str: ...
-
-
-@dataclass
-class Text:
-    """A paragraph.
-
-    >>> Text("acc < 1").html()
-    '<p>acc &lt; 1</p>'
-    """
-
-    text: str
-
-    def html(self) -> str:
-        return f"<p>{escape(self.text)}</p>"
-
-
-@dataclass
-class Code:
-    """Text whose line ends and blanks count, such as YAML.
-
-    >>> Code("lr: 0.1").html()
-    '<pre><code>lr: 0.1</code></pre>'
-    """
-
-    text: str
-
-    def html(self) -> str:
-        return f"<pre><code>{escape(self.text)}</code></pre>"
-
-
-@dataclass
-class Picture:
-    """An image file, embedded; the caption is also its text for who cannot see it.
-
-    Raises:
-        ValueError: the file's name does not end as an image's does.
-    """
-
-    caption: str
-    path: str | os.PathLike
-
-    def html(self) -> str:
-        kind = mimetypes.guess_type(self.path)[0] or ""
-        if not kind.startswith("image/"):
-            raise ValueError(f"{os.fspath(self.path)} is no image by its name; give a .png, .jpg or .svg file.")
-        data = base64.b64encode(Path(self.path).read_bytes()).decode("ascii")
-        caption = escape(self.caption)
-        image = f'<img alt="{caption}" src="data:{kind};base64,{data}">'
-        return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
-
-
-@dataclass
-class Table:
-    """Rows under a header; a wide one scrolls in its own box.
-
-    >>> "<td>0.99</td>" in Table("results", ["schedule", "acc"], [["sgdr", 0.99]]).html()
-    True
-    """
-
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence]
-
-    def html(self) -> str:
-        caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
-        head = f"<thead>{_row('th', self.header)}</thead>" if self.header else ""
-        body = "".join(_row("td", row) for row in self.rows)
-        return f'<div class="scroll" tabindex="0"><table>{caption}{head}<tbody>{body}</tbody></table></div>'
-
-
-@dataclass
-class Section:
-    """A heading and its parts; `folded` hides them until the heading is touched.
-
-    >>> Section("Notes", [Text("done")]).html()
-    '<section><h2>Notes</h2><p>done</p></section>'
-    """
-
-    title: str
-    parts: Sequence[Part] = field(default_factory=list)
-    folded: bool = False
-
-    def html(self) -> str:
-        title, body = escape(self.title), "".join(part.html() for part in self.parts)
-        if self.folded:
-            return f"<details><summary>{title}</summary>{body}</details>"
-        return f"<section><h2>{title}</h2>{body}</section>"
+PHOTOS = ("most_wrong",)  # pictures of images, not of numbers
+LIGHT = 2_000_000  # bytes of pictures in one page: more is slow to load on a phone
+Records = Sequence[Mapping[str, Any]]
 
 
 def report(
@@ -116,10 +37,19 @@ def report(
     config: str = "",
     environment: Mapping[str, object] | None = None,
     sections: Sequence[Section] = (),
+    metric: str = "val/acc",
+    stages: Records = (),
+    cycles: Records = (),
+    groups: Records = (),
+    lr_finds: Records = (),
+    snapshots: Records = (),
+    evaluations: Records = (),
+    landscape: str = "",
 ) -> Path:
     """Write `folder/report.html`, self-contained, and return its path.
 
-    `folder/timeline.png` comes first where it exists. Parts that are empty are left out.
+    Pictures with the names in `PICTURES` are taken from `folder`. What is empty is left out. Records are mappings of
+    column -> value, one per row; columns that hold lists are not shown.
 
     Args:
         folder: the run's output folder.
@@ -130,65 +60,80 @@ def report(
         config: the resolved configuration as YAML.
         environment: name -> value: versions, device, commit.
         sections: what else the run has to tell, after the tables.
+        metric: the column of `stages` and `cycles` that is drawn.
+        stages, cycles: one record per stage and per cycle, such as `{"name": "head", "val/acc": 0.97}`.
+        groups: one record per layer group.
+        lr_finds: one record per range test.
+        snapshots: one record per snapshot.
+        evaluations: one record per evaluated weights.
+        landscape: what the loss landscape says, in a sentence.
 
     >>> import tempfile
     >>> report(tempfile.mkdtemp(), "sgdr on digits", {"test/acc": 0.991}).name
     'report.html'
     """
-    folder = Path(folder)
-    images = [("Timeline: what changed during the run", "timeline.png")] if (folder / "timeline.png").exists() else []
-    pictures = [Picture(caption, folder / path) for caption, path in [*images, *figures]]
+    album = Album(Path(folder), figures)
     body = [
-        Section("What happened", pictures),
-        Section("Results", [Table(*each) for each in tables]),
+        Section("What happened", [*album.of("What happened"), *album.others()]),
+        Section("Stages", [*_chart("by stage", stages, metric), *_table(stages)]),
+        Section("Cycles", [*_chart("at the end of each cycle", cycles, metric), *_table(cycles)]),
+        Section("Learning rate", [*album.of("Learning rate"), *_table(lr_finds)]),
+        Section("Layer groups", _table(groups)),
+        Section("Snapshots", [*album.of("Snapshots"), *_table(snapshots)]),
+        Section("Evaluation", [*_table(evaluations), *album.of("Evaluation")]),
+        Section("Loss landscape", [*([Text(landscape)] if landscape else []), *album.of("Loss landscape")]),
+        Section("Figures", [Table(*each) for each in tables]),
         *sections,
         Section("Configuration", [Code(config)] if config else [], folded=True),
         Section("Environment", [Table("", [], list(environment.items()))] if environment else [], folded=True),
     ]
-    return write_text(folder / "report.html", _page(title, headline, [section for section in body if section.parts]))
+    return write_page(Path(folder) / "report.html", title, headline, body)
 
 
-def _page(title: str, headline: Mapping[str, object], sections: Sequence[Section]) -> str:
-    figures = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(cell(v))}</dd></div>" for name, v in headline.items())
-    return "\n".join(
-        [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
-            f"<h1>{escape(title)}</h1>",
-            f"<dl>{figures}</dl>" if headline else "",
-            *(section.html() for section in sections),
-            "</main>\n</body>\n</html>\n",
-        ]
-    )
+class Album:
+    """The pictures of a page: those in the run's folder by their names, and others; beyond `LIGHT` they are only named.
+
+    Args:
+        folder: the run's output folder.
+        figures: (caption, path) of further pictures; one with a name of `PICTURES` goes where those belong.
+    """
+
+    def __init__(self, folder: Path, figures: Sequence[tuple[str, str | os.PathLike]] = ()) -> None:
+        self.folder = folder
+        self.captions = {folder / path: caption for caption, path in figures}
+        self.room = LIGHT
+        self._placed = {path for section in PICTURES for path, _ in self._found(section)}
+
+    def of(self, section: str) -> list[Part]:
+        """The pictures of a section."""
+        return [self._part(self.captions.get(path, caption), path) for path, caption in self._found(section)]
+
+    def others(self) -> list[Part]:
+        """The pictures that no section asks for, in the order given."""
+        return [self._part(caption, path) for path, caption in self.captions.items() if path not in self._placed]
+
+    def _found(self, section: str) -> list[tuple[Path, str]]:
+        named = PICTURES[section].items()
+        return [(path, caption) for pattern, caption in named for path in sorted(self.folder.glob(pattern))]
+
+    def _part(self, caption: str, path: Path) -> Part:
+        size = path.stat().st_size
+        if size > self.room:
+            return Text(f"{caption}: {path.name}, {size / 1e6:.1f} MB, lies beside this page.")
+        self.room -= size
+        return Picture(caption, path, photo=path.name.startswith(PHOTOS))
 
 
-def _row(tag: str, values: Sequence) -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(cell(value))}</{tag}>" for value in values) + "</tr>"
+def _table(rows: Records) -> list[Part]:
+    return [records("", rows)] if rows else []
 
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #222; --soft: #666; --line: #ddd; --paper: #fff; --box: #f6f6f4; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8e6; --soft: #a5a5a2; --line: #3c3c3c; --paper: #191919; --box: #242424; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: .5rem 0 1rem; }
-h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .5rem; margin: 0; }
-dl div { background: var(--box); border-radius: 6px; padding: .5rem .75rem; }
-dt { color: var(--soft); font-size: .8rem; }
-dd { margin: 0; font-size: 1.25rem; font-weight: 600; font-variant-numeric: tabular-nums; }
-figure { margin: 1rem 0; }
-img { display: block; width: 100%; height: auto; background: #fff; border-radius: 6px; }
-figcaption, caption { color: var(--soft); font-size: .85rem; text-align: left; padding: .25rem 0; }
-.scroll, pre { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; margin: .5rem 0; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line);
-  overflow-wrap: normal; }
-pre { background: var(--box); border-radius: 6px; padding: .75rem; font-size: .8rem; line-height: 1.4; }
-details { margin-top: 1.5rem; border-top: 1px solid var(--line); padding-top: .75rem; }
-summary { cursor: pointer; font-weight: 600; }
-"""
+def _chart(caption: str, rows: Records, metric: str) -> list[Part]:
+    """The metric over the records, where at least two have it."""
+    table = records("", rows)
+    if metric not in table.header:
+        return []
+    values = [row[table.header.index(metric)] for row in table.rows]
+    if sum(value is not None for value in values) < 2:
+        return []
+    return [Chart(f"{metric} {caption}", [str(row[0]) for row in table.rows], values)]

@@ -58,7 +58,7 @@ def track(points: Points):
         steps, values = _columns([*points, (timeline.steps, points[-1][1])])
         axes.plot(steps, values, drawstyle="steps-post", color=GREEN, linewidth=2, gid="track")
         axes.margins(y=0.2)
-        whole = all(value.is_integer() for value in values.tolist())
+        whole = all(value.is_integer() for value in values.tolist() if math.isfinite(value))
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=whole))
 
     return paint

@@ -1,0 +1,122 @@
+"""``perf``: how the same net is computed faster on this machine, chosen by what the machine can, never by timing it.
+
+So a resumed run on the same machine makes the same choice, and its numbers are those of the straight run.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightcycle.data.count import count, pair
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from torch import nn
+
+    from lightcycle.app.settings import Settings
+
+AUTO, FULL, HALF = "auto", "32-true", "bf16-mixed"
+SMALL = 28  # pixels of a side below which neither pays: docs/perf.md has the figures
+CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
+COMPILERS = ("c++", "g++", "clang++", "cl")
+
+
+@dataclass(kw_only=True)
+class PerfConfig:
+    """What is done for speed.
+
+    Args:
+        channels_last: memory order of the net and, by it, of what goes through: ``auto``, ``true`` or ``false``.
+        precision: where ``trainer.precision`` is null: ``auto``, or one of Lightning's names.
+        compile: whether the net goes through ``torch.compile``, a graph for each size of its images.
+
+    Raises:
+        ValueError: in a sentence, for another ``channels_last``.
+    """
+
+    channels_last: Any = AUTO
+    precision: str = AUTO
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.channels_last not in (AUTO, True, False):
+            raise ValueError(
+                f"perf.channels_last must be auto, true or false (got {self.channels_last!r}); auto is the default"
+            )
+
+
+def precision(settings: Settings) -> str:
+    """Lightning's name of the precision: what the trainer was told, or what ``perf`` says, or by the machine."""
+    told = settings.trainer.precision or settings.perf.precision
+    if told != AUTO:
+        return str(told)
+    return HALF if not _is_small(settings) and has_fast_bf16(settings.trainer.accelerator) else FULL
+
+
+def has_fast_bf16(accelerator: str) -> bool:
+    """Whether the device of a run has units for bfloat16: NVIDIA's from Ampere on, processors with AMX or AVX512."""
+    import torch
+
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return accelerator in ("auto", "cpu") and bool(CPU_FLAGS & cpu_flags())
+
+
+def cpu_flags(path: str = "/proc/cpuinfo") -> frozenset[str]:
+    """What the processor can, as Linux says it; nothing elsewhere."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+
+
+def is_channels_last(settings: Settings) -> bool:
+    """Whether the net is kept in that order."""
+    wanted = settings.perf.channels_last
+    return not _is_small(settings) if wanted == AUTO else bool(wanted)
+
+
+def prepare(settings: Settings, net: nn.Module) -> nn.Module:
+    """The net itself, in the memory order and compiled as ``perf`` says.
+
+    Raises:
+        ValueError: where there is nothing to compile with.
+    """
+    import torch
+
+    if is_channels_last(settings):
+        net.to(memory_format=torch.channels_last)
+    if settings.perf.compile:
+        if not torch.cuda.is_available() and not any(map(shutil.which, COMPILERS)):
+            raise ValueError(
+                "perf.compile=true needs a C++ compiler on a CPU (got none of c++, g++, clang++ on the path); install "
+                "g++, or take perf=default"
+            )
+        net.compile(dynamic=False)  # in place: the names of its parameters stay
+    return net
+
+
+def describe(settings: Settings) -> str:
+    """What was chosen, in a line."""
+    order = "channels_last" if is_channels_last(settings) else "channels first"
+    return f"computed in {precision(settings)}, {order}" + (", compiled" if settings.perf.compile else "")
+
+
+def figures(settings: Settings) -> dict[str, Any]:
+    """What summary.json says of it."""
+    found = {"precision": precision(settings), "channels_last": is_channels_last(settings)}
+    return {**found, "compiled_graphs": graphs()} if settings.perf.compile else found
+
+
+def graphs() -> int:
+    """Graphs that torch has compiled in this process."""
+    from torch._dynamo.utils import counters  # torch counts them nowhere else; tests/app/test_perf.py holds it
+
+    return counters["stats"]["unique_graphs"]
+
+
+def _is_small(settings: Settings) -> bool:
+    return max(pair(settings.data.size) or count(settings.data).size) < SMALL

@@ -1,0 +1,140 @@
+"""The runner: one trainer, one ``trainer.fit`` for each stage; epochs, steps and loggers count on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from lightcycle.callbacks.base_rates import BaseRates
+from lightcycle.callbacks.checkpoints import LastCheckpoint, save_last
+from lightcycle.callbacks.requeue import Requeue
+from lightcycle.callbacks.stage import StageMark
+from lightcycle.recipes.record import StageRecord, finished
+from lightcycle.recipes.resume import Place
+from lightcycle.recipes.writer import RecordWriter
+from lightcycle.schedules import Schedule
+
+
+@dataclass
+class Fit:
+    """One stage, ready to run.
+
+    Args:
+        name: of the stage.
+        schedule: what its ParamScheduler applies.
+        epochs: at most so many.
+        callbacks: fresh ones, with a ParamScheduler and a Recorder among them.
+        module, data: called as the stage begins; data may be `None`, where the module has its own.
+        max_steps: at most so many optimizer steps; -1 sets no bound.
+        carries: whether the base rate of the stage before is where this one begins.
+    """
+
+    name: str
+    schedule: Schedule
+    epochs: int
+    callbacks: list[Callback]
+    module: Callable[[], LightningModule]
+    data: Callable[[], Any]
+    max_steps: int = -1
+    carries: bool = False
+
+
+def run_fits(
+    trainer: Trainer, fits: Sequence[Fit], folder: Path, place: Place | None = None
+) -> tuple[list[StageRecord], LightningModule]:
+    """Runs the stages from a place on; gives the records of all of them, and the last one's module.
+
+    A record is written as its stage ends, and the last checkpoint after it. Where a run is interrupted, Lightning ends
+    the program; the interrupted stage's record is written before.
+
+    Raises:
+        ValueError: where nothing is left to train.
+    """
+    place, names = place or Place(), [fit.name for fit in fits]
+    records = _earlier(place, names, folder)
+    if place.border is not None:
+        restore_border(trainer, fits[place.index - 1].module(), place.border)
+    for index in range(place.index, len(fits)):
+        path = place.path if index == place.index else None
+        began = (place.first_step, place.first_epoch) if path else (trainer.global_step, trainer.current_epoch)
+        fit = fits[index]
+        if fit.carries and records:
+            fit.callbacks = [BaseRates(records[-1].rates[-1][1]), *fit.callbacks]
+        records.append(_run(trainer, fit, StageMark(names[index], index, len(fits)), folder, path, began))
+        if records[-1] is None:
+            records[-1] = _over(place, names, index)
+    return records, trainer.lightning_module
+
+
+def _run(
+    trainer: Trainer, fit: Fit, mark: StageMark, folder: Path, path: Path | None, began: tuple[int, int]
+) -> StageRecord | None:
+    """One stage; `None` where the checkpoint was at its end."""
+    if path:
+        mark.began_at(*began)
+    writer = RecordWriter(folder, mark)
+    requeue = [Requeue(folder / "checkpoints")] if SLURMEnvironment.detect() else []
+    trainer.callbacks = arranged([mark, *fit.callbacks, writer, *requeue])
+    trainer.fit_loop.epoch_loop.max_steps = began[0] + fit.max_steps if fit.max_steps >= 0 else -1
+    trainer.fit_loop.max_epochs = began[1] + fit.epochs
+    if mark.count > 1:
+        rank_zero_info(f"stage {mark.index + 1} of {mark.count}: {mark.name}")
+    try:
+        trainer.fit(fit.module(), datamodule=fit.data(), ckpt_path=path, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        writer.interrupted(trainer)
+        raise
+    if writer.record is not None and not any(isinstance(callback, LastCheckpoint) for callback in fit.callbacks):
+        save_last(trainer, folder / "checkpoints")
+    return writer.record
+
+
+def arranged(callbacks: Sequence[Callback]) -> list[Callback]:
+    """Checkpoints come last, as Lightning would have it: they save what the others have done."""
+    return sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))
+
+
+def restore_border(trainer: Trainer, module: LightningModule, state: dict[str, Any]) -> None:
+    """Puts trainer and module where they were when a stage was over: weights, counters, gradient scaler.
+
+    Args:
+        trainer: that has not run yet.
+        module: of the stage that was over; what it shares with the next stage's module is what counts.
+        state: the checkpoint.
+    """
+    loops = {name: dict(value) for name, value in state["loops"]["fit_loop"].items()}
+    loops["state_dict"].pop("combined_loader", None)  # the place in the data of the stage that is over
+    trainer.fit_loop.epoch_loop.max_steps = -1  # with a bound on steps, Lightning takes every state for a half epoch
+    trainer.fit_loop.load_state_dict(loops)
+    module.load_state_dict(state["state_dict"])
+    module.on_load_checkpoint(state)
+    plugin = trainer.precision_plugin
+    if scaler := state.get(type(plugin).__qualname__):
+        plugin.load_state_dict(scaler)
+
+
+def _earlier(place: Place, names: list[str], folder: Path) -> list[StageRecord]:
+    """The records of the stages that are over, copied where the run goes on in another folder."""
+    if place.root is None:
+        return []
+    records = finished(place.root, names[: place.index])
+    for record in records:
+        if not record.path(folder).exists():
+            record.write(folder)
+    return records
+
+
+def _over(place: Place, names: list[str], index: int) -> StageRecord:
+    """The record of a last stage that was over already: a run that was cut off behind it goes on to its test."""
+    records = finished(place.root, names)
+    if len(records) > index and not (place.root / "summary.json").exists():
+        return records[index]
+    raise ValueError(
+        f"resume={place.path} is at the end of its run, and nothing is left to train; resume an earlier checkpoint, or "
+        "go on with epochs=... on_resume=replan"
+    )

@@ -1,0 +1,235 @@
+"""Recipes without Hydra, on somebody else's module: stages count on, and a stopped run ends like a straight one."""
+
+import json
+import math
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningDataModule
+
+from lightcycle.callbacks import ParamScheduler, stage_of
+from lightcycle.recipes import Recipe, Stage, find
+from lightcycle.schedules import SGDR, Constant, CosineAnnealing
+from toys import Toy, learnable_loader, toy_loader
+
+QUIET = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False}
+QUIET |= {"enable_model_summary": False}
+
+
+class Data(LightningDataModule):
+    def train_dataloader(self):
+        return toy_loader()
+
+    def val_dataloader(self):
+        return toy_loader()
+
+
+class Seen(Callback):
+    """What the stage says of itself at every batch."""
+
+    places = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.places.append(stage_of(trainer))
+
+
+class Stops(Exception):
+    pass
+
+
+class Kill(Callback):
+    """Ends the process, as it were, before a step of the run."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.at:
+            raise Stops
+
+
+def toy(**options):
+    torch.manual_seed(0)
+    return Toy(groups=2, **options)
+
+
+def recipe():
+    return Recipe(
+        [
+            Stage(name="head", epochs=1, schedule=CosineAnnealing(), lr=0.05, depth=1, groups=2),
+            Stage(name="all", schedule=SGDR(cycles=2), lr=[0.001, 0.01], callbacks=[Seen()]),
+        ]
+    )
+
+
+def weights(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a | b)
+
+
+def test_two_stages_are_one_run(tmp_path):
+    Seen.places.clear()
+    module = toy()
+    before = weights(module)
+    first, second = recipe().fit(module, Data(), folder=tmp_path, **QUIET)
+    assert (first.first_step, first.steps, first.epochs) == (0, 5, 1.0)
+    assert (second.first_step, second.steps, second.first_epoch, second.epochs) == (5, 15, 1, 3.0)
+    assert (second.last_step, second.cycle_ends) == (20, [5, 15])
+    assert [(p.name, p.index, p.count, p.epoch, p.step) for p in Seen.places[::5]] == [
+        ("all", 1, 2, epoch, 5 * epoch) for epoch in range(3)
+    ]
+    cosine, sgdr = CosineAnnealing(), SGDR(cycles=2)
+    plans = [p.bind(h) for p, h in ((cosine, _run(5)), (sgdr, _run(5, 5, 5)))]
+    assert module.trace[:5] == [pytest.approx((0.05 * f, 0.005 * f)) for f in map(plans[0].factor, range(5))]
+    assert module.trace[5:] == [pytest.approx((0.001 * f, 0.01 * f)) for f in map(plans[1].factor, range(15))]
+    after = torch.load(tmp_path / "stages" / "0-head.ckpt", weights_only=True)["state_dict"]
+    assert torch.equal(after["body.0.weight"], before["body.0.weight"])
+    assert not torch.equal(after["head.weight"], before["head.weight"])
+    assert not torch.equal(module.body[0].weight, before["body.0.weight"])
+    assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+def _run(*lengths):
+    from lightcycle.schedules import Horizon
+
+    return Horizon.of_epochs(lengths)
+
+
+def test_what_a_recipe_leaves(tmp_path):
+    run = recipe()
+    records = run.fit(toy(), Data(), folder=tmp_path, watch="val/loss", **QUIET)
+    names = sorted(str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*") if f.is_file())
+    assert names == [
+        "checkpoints/last.ckpt",
+        "checkpoints/previous.ckpt",
+        "stages/0-head.ckpt",
+        "stages/0-head.json",
+        "stages/1-all.json",
+        "timeline.png",
+    ]
+    written = json.loads((tmp_path / "stages" / "1-all.json").read_text())
+    assert written["validations"] == [list(pair) for pair in records[1].validations]
+    assert [step for step, _ in written["validations"]] == [10, 15, 20]
+    assert written["figures"]["val/loss"] == records[1].validations[-1][1]
+    picture = run.timeline(records)
+    assert picture.stages == [("head", 0, 5), ("all", 5, 20)]
+    assert picture.cycle_ends == [5, 10, 20]
+    assert [step for step, _ in picture.loss] == list(range(20))
+    name = "group 1"
+    assert [rate for _, rate in picture.applied_lr[name]] == pytest.approx(picture.lr[name])
+
+
+@pytest.mark.parametrize("at", [3, 5, 7, 10, 19])
+@pytest.mark.parametrize("precision", ["32-true"])
+def test_a_run_that_was_cut_off_ends_like_the_straight_one(at, precision, tmp_path):
+    straight, cut, resumed = toy(optimizer="adam"), toy(optimizer="adam"), toy(optimizer="adam")
+    options = {**QUIET, "precision": precision, "seed": 3}
+    records = recipe().fit(straight, Data(), folder=tmp_path / "straight", **options)
+    with pytest.raises(Stops):
+        recipe().fit(cut, Data(), folder=tmp_path / "cut", callbacks=[Kill(at)], **options)
+    again = recipe().fit(resumed, Data(), folder=tmp_path / "cut", resume=tmp_path / "cut", **options)
+    assert same(weights(resumed), weights(straight))
+    for now, then in zip(again, records, strict=True):
+        assert (now.points, now.validations, now.figures) == (then.points, then.validations, then.figures)
+
+
+def test_a_torn_checkpoint_is_passed_over_for_the_one_before_it(tmp_path, capsys):
+    straight, resumed = toy(), toy()
+    recipe().fit(straight, Data(), folder=tmp_path / "straight", **QUIET)
+    with pytest.raises(Stops):
+        recipe().fit(toy(), Data(), folder=tmp_path / "cut", callbacks=[Kill(16)], **QUIET)
+    last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-2000])
+    recipe().fit(resumed, Data(), folder=tmp_path / "cut", resume=tmp_path / "cut", **QUIET)
+    assert same(weights(resumed), weights(straight))
+    assert "last.ckpt is torn, and passed over; going on from previous.ckpt at step 10" in capsys.readouterr().out
+    for path in last.parent.iterdir():
+        path.write_bytes(b"")
+    place = find(tmp_path / "cut", ["head", "all"])
+    assert (place.index, place.path, place.border) == (0, None, None)
+    assert place.said.endswith("the run starts anew")
+    with pytest.raises(ValueError, match=r"is no whole checkpoint; resume the run's folder"):
+        find(last, ["head", "all"])
+
+
+def test_the_recipe_of_another_run_is_refused(tmp_path):
+    recipe().fit(toy(), Data(), folder=tmp_path, **QUIET)
+    with pytest.raises(ValueError, match=r"saved in stage 1 \(all\), and this recipe's stages are all, more"):
+        find(tmp_path, ["all", "more"])
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(ValueError, match="is at the end of its run, and nothing is left to train"):
+        recipe().fit(toy(), Data(), folder=tmp_path, resume=tmp_path, **QUIET)
+
+
+def test_a_finder_in_a_later_stage_writes_beside_the_stage(tmp_path):
+    class Learnable(Data):
+        def train_dataloader(self):
+            return learnable_loader()
+
+    stages = [Stage(name="a", epochs=1), Stage(name="b", epochs=1, schedule=CosineAnnealing(), lr="auto")]
+    records = Recipe(stages).fit(toy(), Learnable(), folder=tmp_path, **QUIET)
+    assert (tmp_path / "stages" / "1-b" / "lr_find.json").exists()
+    found = records[1].lr_find[0]
+    assert found["step"] == 16
+    assert records[1].rates[-1] == (16, found["applied"])
+    assert max(lrs[0] for _, lrs, *_ in records[1].points) == pytest.approx(found["applied"])
+
+
+def test_a_stage_with_a_module_of_its_own_shares_the_net(tmp_path):
+    class OnlyHead(Toy):
+        def __init__(self, other):
+            super().__init__(groups=1, lrs=(0.1,))
+            self.body, self.head = other.body.requires_grad_(False), other.head
+
+    module = toy()
+    body, head = module.body[0].weight.clone(), module.head.weight.clone()
+    seen = []
+
+    class After(Callback):
+        def on_train_end(self, trainer, pl_module):
+            seen.append((torch.equal(module.body[0].weight, body), torch.equal(module.head.weight, head)))
+
+    stages = [Stage(name="head", epochs=1, module=OnlyHead), Stage(name="all", epochs=1)]
+    Recipe(stages).fit(module, Data(), folder=tmp_path, callbacks=[After()], **QUIET)
+    assert seen == [(True, False), (False, False)]
+    after = torch.load(tmp_path / "stages" / "0-head.ckpt", weights_only=True)["state_dict"]
+    assert torch.equal(after["body.0.weight"], body)
+    assert not torch.equal(after["head.weight"], head)
+
+
+REFUSED = [
+    ({"name": ""}, "a stage needs a name"),
+    ({"name": "a"}, "stage a does not say how long it is, nor does Constant; give it epochs=1, say"),
+    ({"name": "a", "epochs": 0}, "stage a would be 0 epochs long"),
+    ({"name": "a", "epochs": 1.5}, "stage a would be 1.5 epochs long; a stage is a whole number of epochs >= 1"),
+    ({"name": "a", "epochs": 1, "lr": -1}, "lr must be a number > 0"),
+    ({"name": "a", "epochs": 1, "depth": 0}, "depth must be a whole number >= 1 (got 0); 1 is the head, None is all"),
+    ({"name": "a", "epochs": 1, "until": "bored"}, "until must be overfitting or None (got 'bored')"),
+]
+
+
+@pytest.mark.parametrize(("options", "text"), REFUSED, ids=lambda x: str(x)[:30])
+def test_a_stage_that_cannot_be_is_refused(options, text):
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        Stage(**options)
+    assert text in str(error.value)
+
+
+def test_a_recipe_has_stages_of_different_names():
+    with pytest.raises(ValueError, match="at least one stage"):
+        Recipe([])
+    with pytest.raises(ValueError, match="two stages of a recipe are called a"):
+        Recipe([Stage(name="a", epochs=1), Stage(name="a", epochs=1)])
+    with pytest.raises(ValueError, match="max_epochs comes from the stages"):
+        Recipe([Stage(name="a", epochs=1)]).fit(toy(), folder="x", max_epochs=3)
+
+
+def test_a_plain_run_is_one_stage_called_all():
+    from toys import quiet_trainer
+
+    assert stage_of(quiet_trainer(callbacks=[ParamScheduler(Constant())])).name == "all"
+    assert math.isclose(Stage(name="a", epochs=10, schedule=SGDR(cycles=3)).length, 10)
+    assert Stage(name="a", epochs=10, schedule=SGDR(cycles=3)).stretches
