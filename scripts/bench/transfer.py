@@ -31,14 +31,14 @@ from lightning import Trainer
 from lightning.pytorch import Callback
 from torch import nn
 
-from lightcycle.callbacks import GradualUnfreezing, ParamScheduler, StepSeed
+from lightcycle.callbacks import GradualUnfreezing, ParamScheduler, StepSeed, StillBatchNorm
 from lightcycle.data.config import ImageFolderConfig
 from lightcycle.data.features import FeatureData
 from lightcycle.data.module import FolderData
 from lightcycle.models import AdamWConfig, Classifier, TorchvisionConfig, head_name, weights_stats
 from lightcycle.schedules import Constant, OneCycle
 from lightcycle.transfer.cut import HeadOnly
-from lightcycle.transfer.freezing import BATCH_NORMS, set_depth
+from lightcycle.transfer.freezing import set_depth
 from lightcycle.transfer.groups import layer_groups
 from lightcycle.transfer.rates import rates
 
@@ -83,15 +83,6 @@ class Frozen(Callback):
 
     def on_train_epoch_start(self, trainer, pl_module) -> None:
         set_depth(pl_module, pl_module.layer_groups, 1)
-
-
-class Still(Callback):
-    """BatchNorm layers normalize with the statistics that came with the weights, in groups that train as well."""
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-        for part in pl_module.modules():
-            if isinstance(part, BATCH_NORMS):
-                part.eval()
 
 
 def run(args: argparse.Namespace, name: str, seed: int) -> dict[str, float]:
@@ -162,7 +153,7 @@ def callbacks(args: argparse.Namespace, arm: Arm) -> list[Callback]:
     if arm.unfreezing:
         found.append(GradualUnfreezing(fractions=UNFREEZES))
     if args.batchnorm == "still":
-        found.append(Still())  # behind the unfreezing, which wakes what joins
+        found.append(StillBatchNorm())  # behind the unfreezing, which wakes what joins
     return found
 
 

@@ -121,6 +121,12 @@ def test_a_failing_tracker_does_not_end_a_training(offline, monkeypatch, tmp_pat
     assert len(calls) == 1
 
 
+def test_an_agent_names_the_run(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_RUN_ID", "named")
+    assert run_id(tmp_path, None) == "named"
+    assert run_id(tmp_path / "again", str(tmp_path)) == "named"
+
+
 def test_an_unknown_artifact_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"artifacts must be some of best, last \(got worst\)"):
         wandb_logger(str(tmp_path), "p", None, "train", [], artifacts=["worst"])

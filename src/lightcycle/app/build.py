@@ -23,6 +23,7 @@ from lightcycle.callbacks import (
     ProgressiveResizing,
     Recorder,
     StepSeed,
+    StillBatchNorm,
 )
 from lightcycle.callbacks.progress import EpochLines, Progress
 from lightcycle.schedules import BoundSchedule
@@ -62,7 +63,8 @@ def callbacks(settings: Settings, folder: Path, plan: BoundSchedule, *, interact
     chosen = list(entries(settings.config.callbacks, "callbacks").values())
     finders = [callback for callback in chosen if isinstance(callback, LRFinder)]
     planned = [callback for callback in chosen if isinstance(callback, GradualUnfreezing | ProgressiveResizing)]
-    chosen = [callback for callback in chosen if callback not in [*finders, *planned]]
+    still = [callback for callback in chosen if isinstance(callback, StillBatchNorm)]  # ahead of the range test too
+    chosen = [callback for callback in chosen if callback not in [*finders, *planned, *still]]
     for callback in planned:
         callback.on_resume = settings.on_resume
     if settings.finds_lr and not finders:
@@ -74,6 +76,7 @@ def callbacks(settings: Settings, folder: Path, plan: BoundSchedule, *, interact
     return [
         StepSeed(settings.seed),
         *planned,
+        *still,
         *finders,
         scheduler,
         *chosen,

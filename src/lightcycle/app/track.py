@@ -121,7 +121,7 @@ def run_id(folder: Path, resume: str | None) -> str:
     for place in [] if resumed is None else [resumed, *resumed.parents[:2]]:
         if (place / "wandb" / "id").is_file():
             return (place / "wandb" / "id").read_text().strip()
-    new = secrets.token_hex(4)
+    new = os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)  # a sweep's agent has named it already
     if rank_zero_only.rank == 0:
         write_text(folder / "wandb" / "id", new)
     return new

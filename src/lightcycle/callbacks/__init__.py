@@ -12,6 +12,7 @@ from lightcycle.callbacks.recorder import Recorder
 from lightcycle.callbacks.requeue import Requeue
 from lightcycle.callbacks.snapshot_ensemble import SnapshotEnsemble
 from lightcycle.callbacks.stage import StageMark, StagePlace, stage_of
+from lightcycle.callbacks.still_batchnorm import StillBatchNorm
 from lightcycle.callbacks.stop_on_overfitting import StopOnOverfitting
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "StageMark",
     "StagePlace",
     "StepSeed",
+    "StillBatchNorm",
     "StopOnOverfitting",
     "stage_of",
 ]
