@@ -106,6 +106,18 @@ def test_compiling_needs_a_compiler(app, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+def test_torch_stops_to_compile_at_so_many_graphs():
+    graphs = []
+    torch.compiler.reset()
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    net.compile(dynamic=False, backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
+    for side in range(4, 8 + perf.most_graphs()):
+        net(torch.zeros(2, 3, side, side))
+    assert len(graphs) == perf.most_graphs()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_a_compiled_run_says_how_many_graphs(app, tmp_path):
     torch.compiler.reset()
     mlp = [*NET[:-4], "model=mlp", "model.hidden=[8]", *NET[-2:], "trainer.precision=32-true"]

@@ -10,7 +10,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from torch import nn
 
-from lightcycle.app import overview
+from lightcycle.app import overview, perf
 from lightcycle.app import plan as planning
 from lightcycle.app.resizing import check_net, takes
 from lightcycle.app.run import assemble
@@ -135,6 +135,11 @@ REFUSED = [
         sizes("[16,128]", "data.size=128", "model=torchvision", "model.name=alexnet"),
         "AlexNet cannot take them: the smallest square it takes is 63",
     ),
+    (["model=mlp", "data.eval_size=20"], r"data.eval_size has images of 20x20 px, and MLP .* only; null is data.size"),
+    (
+        ["+callbacks=progressive_resizing", "features=cached"],
+        "callbacks.progressive_resizing is for the body of the net, which features=cached does not run",
+    ),
 ]
 
 
@@ -146,6 +151,16 @@ def test_a_mistake_is_said_before_data_is_touched(overrides, message, app, monke
     with pytest.raises(SystemExit) as error:
         app(*COMMON, "epochs=4", *overrides)
     assert re.search(message, str(error.value.code)), error.value.code
+
+
+@pytest.mark.parametrize(
+    ("drop_last", "least", "message"), [("true", 8, "9 sizes, which take 10"), ("false", 12, "5 sizes, which take 11")]
+)
+def test_more_sizes_than_torch_compiles_are_refused(drop_last, least, message, app, monkeypatch):
+    monkeypatch.setattr(perf.shutil, "which", lambda name: name if name in perf.COMPILERS else None)
+    sized = sizes(f"[{','.join(map(str, range(least, 17)))}]", f"data.drop_last={drop_last}")
+    with pytest.raises(SystemExit, match=f"{message} graphs where torch stops at 8"):
+        app(*NET, "epochs=10", "perf=compile", *sized)
 
 
 def test_a_net_that_nobody_can_ask_is_not_judged(app):

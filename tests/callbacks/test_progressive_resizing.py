@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -374,6 +374,17 @@ def test_a_refresh_changes_statistics_and_nothing_else(data, capsys):
     assert refreshed[1].callback_metrics["val/loss"] != plain[1].callback_metrics["val/loss"]  # the validation saw it
 
 
+def test_a_run_that_stops_early_says_that_it_was_not_refreshed(caplog):
+    class Stops(Callback):
+        def on_train_batch_end(self, trainer, *args):
+            trainer.should_stop = True
+
+    with caplog.at_level("INFO"):
+        fit(memory(), Stops(), resizing=[ProgressiveResizing(**PLAN, bn_refresh=3)])
+    assert "bn_refresh was left out: the run stopped before its last step" in caplog.text
+    assert "measured over" not in caplog.text
+
+
 def test_schedules_of_cycles_go_with_it():
     module, _ = fit(memory(), schedule=SGDR(cycles=2, cycle_len=2, cycle_mult=1))
     assert sides(module) == [{(side, side)} for side in SIDES]
@@ -450,6 +461,12 @@ class Unread(Foreign):
 def test_what_cannot_be_is_refused_before_data_is_touched(plan, options, message):
     with pytest.raises(ValueError, match=message):
         fit(Unread(), resizing=[ProgressiveResizing(**plan)], **options)
+
+
+def test_statistics_beside_averaged_weights():
+    plan = ProgressiveResizing(**PLAN, bn_refresh=2)
+    with pytest.raises(ValueError, match="bn_refresh=2 measures statistics of the weights that train"):
+        fit(Unread(), EMAWeightAveraging(), resizing=[plan])
 
 
 def test_a_share_of_batches_that_change():

@@ -118,5 +118,12 @@ def graphs() -> int:
     return counters["stats"]["unique_graphs"]
 
 
+def most_graphs() -> int:
+    """Graphs of one net at which torch stops to compile it."""
+    from torch._dynamo import config  # torch says it nowhere else; tests/app/test_perf.py holds it
+
+    return config.recompile_limit
+
+
 def _is_small(settings: Settings) -> bool:
     return max(pair(settings.data.size) or count(settings.data).size) < SMALL

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from lightcycle.app import perf
 from lightcycle.app.layers import plain
-from lightcycle.data.count import Counts, count
+from lightcycle.data.count import Counts, count, pair
 from lightcycle.schedules import BoundResizing, Horizon, Resizing
 from lightcycle.schedules.sizes import KEY, Size
 
@@ -105,21 +106,42 @@ def check_net(settings: Settings, net: nn.Module, counts: Counts) -> None:
     Raises:
         ValueError: in a sentence.
     """
-    plan = bound(settings, counts)
-    if plan is None:
+    plan, evaluated = bound(settings, counts), pair(settings.data.eval_size)
+    asked = [(KEY, size) for size in (plan.sizes if plan else ())]
+    asked += [("data.eval_size", evaluated)] if evaluated else []
+    if not asked:
         return
     shapes = _shapes_only(net)
-    wrong = [size for size in plan.sizes if not takes(shapes, counts.channels, size)]
+    wrong = [(key, size) for key, size in asked if not takes(shapes, counts.channels, size)]
     if not wrong or not takes(shapes, counts.channels, tuple(counts.size)):
         return  # a net that cannot even be asked for the size it was built for is not judged
-    larger = range(max(wrong[0]) + 1, max(counts.size) + 1)
+    key, (height, width) = wrong[0]
+    larger = range(max(height, width) + 1, max(counts.size) + 1)
     least = next((side for side in larger if takes(shapes, counts.channels, (side, side))), None)
     said = f"the smallest square it takes is {least}" if least else f"it takes {counts.size[0]}x{counts.size[1]} only"
-    height, width = wrong[0]
+    fix = "start there" if key == KEY else "null is data.size"
     raise ValueError(
-        f"{KEY} has images of {height}x{width} px, and {type(net).__name__} cannot take them: {said}; start there, or "
-        "take another net"
+        f"{key} has images of {height}x{width} px, and {type(net).__name__} cannot take them: {said}; {fix}, or take "
+        "another net"
     )
+
+
+def check_graphs(settings: Settings, counts: Counts) -> None:
+    """Refuses to compile for more sizes than torch does, which would go on uncompiled.
+
+    Raises:
+        ValueError: in a sentence.
+    """
+    plan = bound(settings, counts)
+    if plan is None or not settings.perf.compile:
+        return
+    needed = len(plan.sizes) * (1 if settings.data.drop_last else 2) + 1  # a smaller last batch; and one to evaluate
+    if needed > perf.most_graphs():
+        raise ValueError(
+            f"perf.compile=true compiles a graph for each shape of a batch, and {KEY} has {len(plan.sizes)} sizes, "
+            f"which take {needed} graphs where torch stops at {perf.most_graphs()}; give fewer, as in "
+            "sizes=[64,96,128], or take perf=default"
+        )
 
 
 def takes(net: nn.Module, channels: int, size: Size) -> bool:

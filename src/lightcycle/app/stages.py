@@ -76,6 +76,7 @@ def prepare(
     parts = [Part(s, net, images if s.data == first.data else images.with_config(s.data)) for s in stages]
     for part, counted in zip(parts, counts, strict=True):
         resizing.check_net(part.settings, net, counted)
+        resizing.check_graphs(part.settings, counted)
         layers.of_net(part.settings, net)
     return Run(trainer, parts, [_fit(*each, net) for each in zip(parts, callbacks, plans, strict=True)])
 

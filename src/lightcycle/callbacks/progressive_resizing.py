@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightcycle.callbacks.batchnorm import refresh_batchnorm
@@ -89,6 +90,7 @@ class ProgressiveResizing(Callback):
         self.plan: BoundResizing | None = None
         self.where = ""
         self._told: tuple[int, int] | None = None
+        self._refreshed = False
         self._restored: dict[str, Any] | None = None
         self._undo: list[Callable[[], None]] = []
 
@@ -137,6 +139,11 @@ class ProgressiveResizing(Callback):
                 f"{KEY}.constant_pixels=true needs a loader whose batches can grow, which is this project's alone; "
                 "leave it false"
             )
+        if self.bn_refresh and any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):
+            raise ValueError(
+                f"{KEY}.bn_refresh={self.bn_refresh} measures statistics of the weights that train, and with "
+                "averaged weights those are not what is evaluated; set bn_refresh=0, or leave the averaging out"
+            )
         limit = trainer.limit_train_batches
         if self.schedule.constant_pixels and isinstance(limit, float) and limit < 1.0:
             raise ValueError(
@@ -149,6 +156,7 @@ class ProgressiveResizing(Callback):
             self._resume(trainer, self._restored)
             self._restored = None
         self._hand_over(trainer)
+        self._refreshed = False
         if torch.backends.cudnn.benchmark:  # it would search anew for every size, and choose otherwise on resume
             torch.backends.cudnn.benchmark = False
             self._undo.append(lambda: setattr(torch.backends.cudnn, "benchmark", True))
@@ -241,7 +249,12 @@ class ProgressiveResizing(Callback):
 
         with closing(fresh_batches(trainer, seed=0)) as batches:
             layers = refresh_batchnorm(pl_module, islice(batches, self.bn_refresh), forward, mean)
+        self._refreshed = True
         rank_zero_info(f"statistics of {layers} BatchNorm layers measured over {self.bn_refresh} batches")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.bn_refresh and trainer.global_step and not self._refreshed:
+            rank_zero_info(f"{KEY}.bn_refresh was left out: the run stopped before its last step")
 
     # -- the end, and the checkpoint ---------------------------------------------------------------------------------
 
