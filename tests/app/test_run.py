@@ -223,3 +223,12 @@ def test_a_sweep_leaves_a_folder_for_each_run(app, small, tmp_path):
 def test_a_missing_set_without_a_network_is_one_sentence(app, tmp_path):
     with pytest.raises(SystemExit, match=r"error: mnist is not under .* and data.download is false; set data.root"):
         app("data=mnist", f"data.root={tmp_path}", "data.download=false", "model=mlp")
+
+
+def test_a_refused_resume_leaves_a_finished_run_as_it_is(app, small):
+    run = (*small, "epochs=1", "schedule=cosine")
+    folder = app(*run).folder
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(SystemExit, match="is at the end of its run, and nothing is left to train"):
+        app(*run, f"resume={folder}")
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before

@@ -48,6 +48,7 @@ def train(config: DictConfig) -> float | None:
                 leave.interrupted(stages, choices, folder, run.trainer)
             raise
         if run.trainer.is_global_zero:
+            write_text(folder / "config.yaml", saved_config(config, choices))
             summary = leave.files(stages, choices, folder, run.trainer, records, figures)
             track.finish(run.trainer.loggers, folder, summary, leave.checkpoints(run.trainer, folder))
     return watched(figures, stages[-1].monitor)
@@ -117,8 +118,9 @@ def announce(
 ) -> None:
     """What is there before the first step: the config, the plan's picture, and a few lines."""
     title = overview.headline(stages, choices)
-    write_text(folder / "config.yaml", saved_config(config, choices))
-    draw(overview.planned(stages, plans, title, run.rates()), folder / "timeline.png")
+    if place.root is None or not (folder / "config.yaml").exists():  # a run that goes on may yet be refused
+        write_text(folder / "config.yaml", saved_config(config, choices))
+        draw(overview.planned(stages, plans, title, run.rates()), folder / "timeline.png")
     inputs = dict.fromkeys(line for part in run.parts for line in features.describe(part.both[1]))
     resumed = [place.said] if place.said else []
     said = [*overview.described(stages, plans, counts), *inputs, perf.describe(stages[0]), *resumed]
