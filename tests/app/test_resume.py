@@ -33,6 +33,7 @@ OPTIONS = (
 
 DRIVER = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 at, occasion, arguments = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 from lightcycle.app import cli
 from lightcycle.callbacks import LRFinder, StepSeed, range_test
