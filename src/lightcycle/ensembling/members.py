@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lightcycle.files import whole
 from lightcycle.transfer.npy import read_json, write_json
 
 
@@ -65,14 +65,8 @@ def save_snapshot(folder: str | os.PathLike, state: Mapping[str, Tensor], info: 
     path = Path(folder) / f"step-{info['step']:07d}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".json").unlink(missing_ok=True)  # of an older snapshot of the same step
-    temp = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        save_file(_storable(state), temp)
-        with open(temp, "r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(temp, path)
-    finally:
-        temp.unlink(missing_ok=True)
+    with whole(path) as beside:
+        save_file(_storable(state), beside)
     return Snapshot(path, {}).note(**info)
 
 

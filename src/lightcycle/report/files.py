@@ -3,10 +3,11 @@
 import json
 import math
 import os
-import uuid
 from collections.abc import Mapping
 from numbers import Integral, Real
 from pathlib import Path
+
+from lightcycle.files import whole
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> Path:
@@ -19,16 +20,8 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile.mkstemp: its files are private to the user (0600), and a run's results should obey the umask.
-    temp = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temp, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temp, path)
-    finally:
-        temp.unlink(missing_ok=True)
+    with whole(path) as beside:
+        beside.write_bytes(data)
     return path
 
 

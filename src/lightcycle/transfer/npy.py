@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import uuid
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+
+from lightcycle.files import whole
 
 SYNC = 30.0  # seconds of work that a kill can cost
 
@@ -125,15 +126,8 @@ def read_json(path: Path) -> dict:
 
 def write_json(path: Path, data: Mapping) -> None:
     """Write ``data`` atomically: a synced temporary file beside ``path``, then one rename."""
-    temp = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temp, "xb") as file:
-            file.write(json.dumps(data, indent=2).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temp, path)
-    finally:
-        temp.unlink(missing_ok=True)
+    with whole(path) as beside:
+        beside.write_bytes(json.dumps(data, indent=2).encode())
 
 
 @contextmanager
