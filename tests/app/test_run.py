@@ -232,3 +232,23 @@ def test_a_refused_resume_leaves_a_finished_run_as_it_is(app, small):
     with pytest.raises(SystemExit, match="is at the end of its run, and nothing is left to train"):
         app(*run, f"resume={folder}")
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_a_range_test_alone_sees_the_net_that_a_run_trains(app, small, monkeypatch):
+    from torch.nn import BatchNorm2d
+
+    from lightcycle.app.find import find
+    from lightcycle.callbacks import LRFinder
+
+    seen, range_test = [], LRFinder.find
+
+    def watched(self, trainer, pl_module):
+        seen.append({part.training for part in pl_module.modules() if isinstance(part, BatchNorm2d)})
+        return range_test(self, trainer, pl_module)
+
+    monkeypatch.setattr(LRFinder, "find", watched)
+    net = [item for item in small if not item.startswith("model")] + ["data.size=16", "model=resnet", "model.width=4"]
+    quick = ("callbacks.lr_finder.num_steps=10", "callbacks.lr_finder.sweeps=1", "epochs=3")
+    app(*net, *quick, job=find, config="lr_find")
+    app(*net, *quick, "callbacks=[lr_finder,still_batchnorm]", job=find, config="lr_find")
+    assert seen == [{True}, {False}]

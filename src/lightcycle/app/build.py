@@ -28,6 +28,10 @@ from lightcycle.callbacks import (
 from lightcycle.callbacks.progress import EpochLines, Progress
 from lightcycle.schedules import BoundSchedule
 
+PLANNED = GradualUnfreezing | ProgressiveResizing
+AHEAD = PLANNED | StillBatchNorm
+"""Callbacks that decide what a step trains, and on what: a range test comes behind them, in a run and alone."""
+
 
 def entries(group: DictConfig, name: str) -> dict[str, Any]:
     """The objects of a group of ``_target_`` entries, by key.
@@ -62,8 +66,8 @@ def callbacks(settings: Settings, folder: Path, plan: BoundSchedule, *, interact
     scheduler = ParamScheduler(settings.schedule, stretch=plan.stretch, on_resume=settings.on_resume)
     chosen = list(entries(settings.config.callbacks, "callbacks").values())
     finders = [callback for callback in chosen if isinstance(callback, LRFinder)]
-    planned = [callback for callback in chosen if isinstance(callback, GradualUnfreezing | ProgressiveResizing)]
-    still = [callback for callback in chosen if isinstance(callback, StillBatchNorm)]  # ahead of the range test too
+    planned = [callback for callback in chosen if isinstance(callback, PLANNED)]
+    still = [callback for callback in chosen if isinstance(callback, StillBatchNorm)]
     chosen = [callback for callback in chosen if callback not in [*finders, *planned, *still]]
     for callback in planned:
         callback.on_resume = settings.on_resume

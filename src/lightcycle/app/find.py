@@ -7,10 +7,11 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 
+from lightcycle.app.build import AHEAD
 from lightcycle.app.plan import bound, chosen, horizon, title
 from lightcycle.app.run import assemble
 from lightcycle.app.settings import read
-from lightcycle.callbacks import GradualUnfreezing, LRFinder, ProgressiveResizing
+from lightcycle.callbacks import LRFinder
 from lightcycle.data.count import count
 from lightcycle.report.table import print_table
 
@@ -33,8 +34,7 @@ def find(config: DictConfig) -> float | None:
     trainer, data, module = assemble(settings, folder, counts, bound(settings, horizon(settings, counts)))
     finder = next(callback for callback in trainer.callbacks if isinstance(callback, LRFinder))
     finder.apply = False
-    planned = GradualUnfreezing | ProgressiveResizing
-    first = [callback for callback in trainer.callbacks if isinstance(callback, planned)]
+    first = [callback for callback in trainer.callbacks if isinstance(callback, AHEAD)]
     trainer.callbacks = [*first, OnlyFind(finder)]
     trainer.fit(module, datamodule=data)
     if trainer.is_global_zero:
