@@ -4,7 +4,6 @@ import netrc
 import os
 import secrets
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ if TYPE_CHECKING:  # a second to import, and most runs do without
 
 ARTIFACTS = ("best", "last")
 INIT_SECONDS = 30  # after which the run is recorded offline; W&B's own 90 look like a hang
-RETRIES = 10  # a second each
+SERVICE = "WANDB_SERVICE"  # in the environment: the W&B service of a parent process, shared with its children
 FLUSH_SECONDS = 1  # W&B keeps up to 15 s of a run in memory, which a killed run would lose
 
 
@@ -105,17 +104,11 @@ class Tracker(WandbLogger):
             self._begin_offline(wandb)
 
     def _begin_offline(self, wandb: Any) -> None:
-        """Begins anew; for a moment W&B's service may still hold the name of the run that could not begin."""
-        for patience in range(RETRIES, -1, -1):
-            wandb.teardown()
-            wandb.setup(settings=wandb.Settings(**_flush(wandb.Settings)))
-            try:
-                _ = super().experiment
-                return
-            except Exception:
-                if not patience:
-                    raise
-                time.sleep(1)
+        """Begins anew, with a service of its own: one that other runs share goes on holding the name of this one."""
+        wandb.teardown()
+        os.environ.pop(SERVICE, None)
+        wandb.setup(settings=wandb.Settings(**_flush(wandb.Settings)))
+        _ = super().experiment
 
     def _say_offline(self, why: str) -> None:
         os.environ["WANDB_MODE"] = "offline"
