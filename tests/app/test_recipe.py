@@ -216,8 +216,21 @@ def test_half_an_epoch_is_a_stage_too(app, small):
     assert left["steps"] == 15
 
 
-def test_a_new_run_in_a_folder_forgets_the_old_one(app, small, tmp_path):
-    app(*small, TWO, "schedule.cycles=2")
+def test_a_new_run_does_not_overwrite_another_one(app, small, tmp_path):
+    run = app(*small, "epochs=1", "schedule=cosine")
+    held = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file() and "hydra" not in path.parts}
+    with pytest.raises(SystemExit, match=f"hydra.run.dir must be a folder without a run .*; resume={run.folder} goes"):
+        app(*small, "epochs=1", "schedule=cosine", "seed=1")
+    (run.folder / "summary.json").unlink()  # cut off before its end: the checkpoint is worth as much
+    with pytest.raises(SystemExit, match="which holds one"):
+        app(*small, "epochs=1", "schedule=cosine", "seed=1", f"resume={tmp_path}")
+    assert all(path.read_bytes() == data for path, data in held.items() if path.name != "summary.json")
+
+
+def test_a_run_that_left_nothing_to_go_on_from_is_forgotten(app, small):
+    run = app(*small, TWO, "schedule.cycles=2")
+    for kept in ("summary.json", "checkpoints/last.ckpt"):
+        (run.folder / kept).unlink()
     again = app(*small, "schedule=cosine", "epochs=1")
     assert sorted(path.name for path in (again.folder / "stages").iterdir()) == ["0-all.json"]
     assert not (again.folder / "checkpoints" / "previous.ckpt").exists()

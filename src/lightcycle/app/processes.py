@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
@@ -37,6 +38,10 @@ def started(pattern: str) -> str:
     return now
 
 
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+"""A process in which one of them is not 0 is not the first of its run: that one may have begun to write already."""
+KEPT = ("summary.json", "checkpoints/last.ckpt")
+
 _GIVE = (
     "hydra.run.dir, or hydra.sweep.dir of a sweep, must be given where {who} share a run (got none); take one for all: "
     "hydra.run.dir=outputs/mine"
@@ -55,6 +60,27 @@ def _of_first(pattern: str, now: str) -> str:
     if os.environ["RANK"] == "0":
         store.set(key, now)
     return store.get(key).decode()
+
+
+def keep_other_run(resume: str | None) -> None:
+    """Refuses to begin a run in the folder of another one; a sweep has looked into its folders itself.
+
+    Args:
+        resume: the folder or the checkpoint of the run that goes on.
+
+    Raises:
+        ValueError: the folder holds a run that would be overwritten.
+    """
+    hydra = HydraConfig.get()
+    if hydra.mode is RunMode.MULTIRUN or any(os.environ.get(name, "0") != "0" for name in RANKS):
+        return
+    folder = Path(hydra.runtime.output_dir)
+    goes_on = resume is not None and Path(resume).resolve().is_relative_to(folder.resolve())
+    if not goes_on and any((folder / kept).exists() for kept in KEPT):
+        raise ValueError(
+            f"hydra.run.dir must be a folder without a run (got {folder}, which holds one); resume={folder} goes on "
+            "with it, another folder or none begins anew"
+        )
 
 
 def check(trainer: Trainer) -> None:

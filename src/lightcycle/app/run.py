@@ -28,6 +28,7 @@ def train(config: DictConfig) -> float | None:
     stages = recipe.read(config)
     if (done := sweep.finished(config)) is not None:
         return done
+    processes.keep_other_run(config.resume)
     choices = planning.chosen(HydraConfig.get().runtime.choices)
     folder = Path(HydraConfig.get().runtime.output_dir)
     counts = overview.counted(stages)
