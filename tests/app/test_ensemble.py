@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from torch.func import functional_call
 
 from lightcycle.app.ensemble import after_run
+from lightcycle.app.passes import Passes
 from lightcycle.app.settings import read
 from lightcycle.callbacks import ParamScheduler, SnapshotEnsemble
 from lightcycle.data.in_turn import InTurn
@@ -104,6 +105,19 @@ def test_the_table_is_what_passes_by_hand_give(trained, capsys):
     said = capsys.readouterr().out
     assert f"snapshots: {m} of 3 members, chosen on val" in said
     assert f"two members differ on {min(pairs):.1f} to {max(pairs):.1f} % of the validation images" in said
+
+
+def test_weights_that_are_there_twice_are_looked_at_once(trained, monkeypatch):
+    looked, plain = [], Passes.plain
+
+    def counted(self, net, part, *rest):
+        looked.append(part)
+        return plain(self, net, part, *rest)
+
+    monkeypatch.setattr(Passes, "plain", counted)
+    trained(*SNAPSHOT)
+    assert looked.count("test") == looked.count("val")
+    assert looked.count("test") in (4, 5)  # 3 members, their mean, the best; the last is a member, the best may be
 
 
 def test_tta_beside_the_plain_figures(trained):

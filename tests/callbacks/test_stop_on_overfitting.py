@@ -9,19 +9,19 @@ from toys import Toy, quiet_trainer, toy_loader
 
 
 class Told(Toy):
-    """Logs the validation losses that it is told, one for each epoch; its training loss falls or rises as told."""
+    """Logs the validation losses that it is told, before and behind each epoch; its training loss falls as told."""
 
-    def __init__(self, losses, slope=-0.1):
+    def __init__(self, losses, slope=-0.1, before=99.0):
         torch.manual_seed(0)
         super().__init__(lrs=(0.01,))
-        self.losses, self.slope, self.states = losses, slope, []
+        self.losses, self.slope, self.before, self.states = losses, slope, before, []
 
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
         return loss - loss.detach() + 1.0 + self.slope * self.current_epoch
 
     def validation_step(self, batch, batch_idx):
-        self.log("val/loss", self.losses[self.current_epoch])
+        self.log("val/loss", self.before if self.trainer.sanity_checking else self.losses[self.current_epoch])
 
     def on_train_epoch_end(self):
         self.states.append({name: value.clone() for name, value in self.state_dict().items()})
@@ -61,6 +61,29 @@ def test_a_validation_loss_that_rises_with_the_training_loss_is_no_over_fitting(
     assert same(module.state_dict(), module.states[0])  # and yet the best is kept
 
 
+def test_a_fit_that_only_harms_leaves_the_weights_it_began_with():
+    module, stop = Told([5, 5, 4.0, 5, 5, 5, 6.0], before=3.0), StopOnOverfitting()
+    start = {name: value.clone() for name, value in module.state_dict().items()}
+    trainer = fit(module, stop, schedule=SGDR(cycles=4), epochs=15)
+    assert trainer.current_epoch == 7  # what over-fits is told by the ends of cycles alone
+    assert same(module.state_dict(), start)
+    assert stop.figures == {"val/loss": 3.0}
+    assert trainer.num_sanity_val_steps == 0  # as it was
+
+
+def test_the_whole_validation_set_judges_the_weights_it_began_with():
+    class Counted(Told):
+        batches = 0
+
+        def validation_step(self, batch, batch_idx):
+            self.batches += self.trainer.sanity_checking
+            super().validation_step(batch, batch_idx)
+
+    module = Counted([1] * 7)
+    fit(module, StopOnOverfitting())
+    assert module.batches == len(toy_loader())
+
+
 def test_patience_counts_cycles_in_a_row():
     losses = [3, 4, 2, 5, 5, 5]
     counted = [
@@ -69,9 +92,10 @@ def test_patience_counts_cycles_in_a_row():
     assert [trainer.current_epoch for trainer in counted] == [2, 5, 6]
 
 
-def test_a_resumed_fit_stops_where_the_straight_one_does(tmp_path):
+@pytest.mark.parametrize("before", [99.0, 0.5])
+def test_a_resumed_fit_stops_where_the_straight_one_does(tmp_path, before):
     losses = [5, 5, 1.0, 9, 9, 9, 2.0]
-    straight = Told(losses)
+    straight = Told(losses, before=before)
     fit(straight, StopOnOverfitting(), schedule=SGDR(cycles=4), epochs=15)
 
     class Ends(Exception):
@@ -84,8 +108,8 @@ def test_a_resumed_fit_stops_where_the_straight_one_does(tmp_path):
 
     options = {"schedule": SGDR(cycles=4), "epochs": 15, "enable_checkpointing": True}
     with pytest.raises(Ends):
-        fit(Cut(losses), StopOnOverfitting(), LastCheckpoint(tmp_path), **options)
-    resumed, stop = Told(losses), StopOnOverfitting()
+        fit(Cut(losses, before=before), StopOnOverfitting(), LastCheckpoint(tmp_path), **options)
+    resumed, stop = Told(losses, before=before), StopOnOverfitting()
     trainer = fit(resumed, stop, LastCheckpoint(tmp_path), ckpt=tmp_path / "last.ckpt", **options)
     assert trainer.global_step == 35
     assert [end["step"] for end in stop.ends] == [5, 15, 35]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,8 @@ REFRESH = 100
 
 Said = dict[str, Tensor]
 """Column of the table (val, test, val TTA, test TTA) to probabilities ``(n, classes)``."""
+Say = Callable[[State, str], Said]
+"""Weights, and what to call them beside the bar, to what they say."""
 
 
 def after_run(
@@ -57,12 +61,13 @@ def after_run(
     device = trainer.strategy.root_device
     passes = Passes(data, device, tta, trainer.precision_plugin.forward_context, limits)
     with _on(device, module):
-        own = _said(passes, module, parts, None, "the run's model")
+        say = partial(_said, passes, module, parts, {})
+        own = say(module.state_dict(), "the run's model")
         labels = {column: passes.labels(column.split()[0]) for column in own}
         figures = {f"{part}/acc_tta": accuracy(own[f"{part} TTA"], labels[part]) for part in parts if tta}
         if not kept:
             return figures
-        members, singles = _members(passes, module, parts, kept), _singles(passes, module, parts, trainer, kept)
+        members, singles = _members(say, kept), _singles(passes, module, say, trainer, kept)
     name = "EMA" if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks) else "last"
     choose_on = "val" if "val" in parts else None
     steps = [one.step for one in kept]
@@ -93,23 +98,37 @@ def _on(device: torch.device, module: nn.Module) -> Iterator[None]:
         module.to(home)
 
 
-def _said(passes: Passes, module: nn.Module, parts: list[str], state: State | None, text: str) -> Said:
-    """What a model says of each part, plain and with TTA where that is on."""
-    plain = {part: passes.plain(module, part, state, text) for part in parts}
-    if passes.views is None:
-        return plain
-    return plain | {f"{part} TTA": passes.tta(module, part, p, state, text) for part, p in plain.items()}
+def _said(passes: Passes, module: nn.Module, parts: list[str], known: dict[str, Said], state: State, text: str) -> Said:
+    """What some weights say of each part, plain and with TTA where that is on.
+
+    Args:
+        known: what was said before, by weights: the run's model is its last snapshot more often than not.
+    """
+    if (key := _key(state)) in known:
+        return known[key]
+    said = {part: passes.plain(module, part, state, text) for part in parts}
+    if passes.views is not None:
+        said |= {f"{part} TTA": passes.tta(module, part, said[part], state, text) for part in parts}
+    known[key] = said
+    return said
 
 
-def _members(passes: Passes, module: nn.Module, parts: list[str], kept: list[Snapshot]) -> Said:
+def _key(state: State) -> str:
+    """Of the tensors' bytes."""
+    digest = blake2b()
+    for name, tensor in state.items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _members(say: Say, kept: list[Snapshot]) -> Said:
     """What each snapshot says, ``(members, n, classes)``; one is in memory at a time."""
-    said = [_said(passes, module, parts, one.load(), one.path.stem) for one in kept]
+    said = [say(one.load(), one.path.stem) for one in kept]
     return {column: torch.stack([one[column] for one in said]) for column in said[0]}
 
 
-def _singles(
-    passes: Passes, module: nn.Module, parts: list[str], trainer: Trainer, kept: list[Snapshot]
-) -> dict[str, Said]:
+def _singles(passes: Passes, module: nn.Module, say: Say, trainer: Trainer, kept: list[Snapshot]) -> dict[str, Said]:
     """The models beside the members: the best checkpoint, and the mean of the members' weights."""
     states = {}
     if best := _best_path(trainer):
@@ -118,7 +137,7 @@ def _singles(
         with passes.precision():
             mean = averaged(module, [one.load() for one in kept], passes.train_images(REFRESH))
         states[f"mean of the weights of {len(kept)}"] = mean
-    return {name: _said(passes, module, parts, state, name) for name, state in states.items()}
+    return {name: say(state, name) for name, state in states.items()}
 
 
 def _best_path(trainer: Trainer) -> str | None:

@@ -111,6 +111,7 @@ def restore_border(trainer: Trainer, module: LightningModule, state: dict[str, A
     loops["state_dict"].pop("combined_loader", None)  # the place in the data of the stage that is over
     trainer.fit_loop.epoch_loop.max_steps = -1  # with a bound on steps, Lightning takes every state for a half epoch
     trainer.fit_loop.load_state_dict(loops)
+    trainer.fit_loop.epoch_loop.val_loop.restarting = False  # the next stage's first validation is a new one
     module.load_state_dict(state["state_dict"])
     module.on_load_checkpoint(state)
     plugin = trainer.precision_plugin
