@@ -75,7 +75,16 @@ REFUSED = [
     (["+trainer.extra.foo=1"], "Lightning refuses trainer.*: .*unexpected keyword argument 'foo'"),
     (["schedule=plateau", "schedule.monitor=val/f1"], "the schedule cannot watch val/f1; there are: val/acc, val/loss"),
     (["+callbacks=early_stopping", "callbacks.early_stopping.monitor=f1"], "callbacks.early_stopping cannot watch f1"),
-    (["trainer.max_steps=2"], "3 cycles do not fit into a run of 2 steps"),
+    (
+        ["trainer.max_steps=2"],
+        "schedule.cycles=3 does not fit into a run of 2 steps: some cycles would have none; use fewer, or a longer run "
+        "(trainer.max_steps=2)",
+    ),
+    (
+        ["data.limit=100", "data.batch_size=64", "epochs=1"],
+        "does not fit into a run of 1 step: some cycles would have none; use fewer, or a longer run (epochs=1, "
+        "data.batch_size=64: 1 step an epoch)",
+    ),
     # files
     (
         ["data=image_folder", "data.root=/nowhere"],
@@ -83,6 +92,7 @@ REFUSED = [
     ),
     (["data=arrays", "data.path=/nowhere.npz"], "data.path must be an .npz file (got /nowhere.npz"),
     (["model=torchvision", "model.weights=/nowhere.pth"], "there is no file /nowhere.pth"),
+    (["model=torchvision", "model.weights=/nowhere.pth", "trainer.max_steps=2"], "there is no file /nowhere.pth"),
     (["model=torchvision", "model.name=resnet19"], "model.name must be a torchvision classifier (got resnet19)"),
     # the command line's own grammar
     (["lr"], "'lr' cannot be read; overrides are key=value"),

@@ -101,6 +101,31 @@ def test_by_chooses_the_columns(sweep, capsys):
         compare([sweep], sweep, by=["sede"])
 
 
+def test_a_row_that_is_one_run_names_it(sweep, capsys):
+    other = leave(sweep.parent / f"{sweep.name} beside" / "plain", lr=0.7, typed=("lr",), acc=0.5)
+    compare([sweep, other], sweep)
+    assert [row["run"] for row in rows(sweep / "sweep.csv")] == ["", "", f"{sweep.name} beside/plain"]
+    said = capsys.readouterr().out.splitlines()
+    assert said[1].split()[-1] == "run"
+    assert [line.rpartition("  ")[2] for line in said[2:5]] == ["-", "-", f"{sweep.name} beside/plain"]
+    compare([sweep], sweep, by=["schedule"])
+    assert capsys.readouterr().out.splitlines()[1].split() == ["schedule", "n", "val/acc", "seconds"]
+
+
+def test_each_comparison_of_several_has_a_folder_of_its_own(sweep, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    folders = [str(folder) for folder in sorted(sweep.iterdir())]
+    for _ in range(2):
+        main([*folders, "by=seed"])
+    pages = sorted((tmp_path / "outputs" / "compare").glob("*/sweep.html"))
+    assert len(pages) == 2
+    assert [line for line in capsys.readouterr().out.splitlines() if line.endswith("sweep.html")] == [
+        str(page.relative_to(tmp_path)) for page in pages
+    ]
+    main([*folders, "out=mine"])
+    assert (tmp_path / "mine" / "sweep.html").exists()
+
+
 def test_a_lower_loss_is_better():
     settings = [Setting((str(k),), {"val/loss": [k]}) for k in (2.0, 1.0, 3.0)] + [Setting(("none",))]
     assert [each.values[0] for each in rank(settings, "val/loss")] == ["1.0", "2.0", "3.0", "none"]
@@ -183,5 +208,6 @@ def test_by_hand_without_torch(sweep):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=sweep)
     assert done.stdout.endswith("\n[]\n"), done.stdout + done.stderr
-    files = sorted(file.name for file in (sweep / "outputs" / "compare").iterdir())
-    assert files == ["sweep.csv", "sweep.html", "sweep.png"]
+    (out,) = (sweep / "outputs" / "compare").iterdir()
+    assert sorted(file.name for file in out.iterdir()) == ["sweep.csv", "sweep.html", "sweep.png"]
+    assert f"{out.relative_to(sweep)}/sweep.html\n" in done.stdout

@@ -107,17 +107,22 @@ def test_the_table_is_what_passes_by_hand_give(trained, capsys):
     assert f"two members differ on {min(pairs):.1f} to {max(pairs):.1f} % of the validation images" in said
 
 
-def test_weights_that_are_there_twice_are_looked_at_once(trained, monkeypatch):
-    looked, plain = [], Passes.plain
+def test_images_are_read_once_and_weights_that_are_there_twice_asked_once(trained, monkeypatch):
+    read, asked, images, every = [], [], Passes._images, Passes._pass
 
-    def counted(self, net, part, *rest):
-        looked.append(part)
-        return plain(self, net, part, *rest)
+    def counted(self, part, view=None):
+        read.append((part, view))
+        return images(self, part, view)
 
-    monkeypatch.setattr(Passes, "plain", counted)
-    trained(*SNAPSHOT)
-    assert looked.count("test") == looked.count("val")
-    assert looked.count("test") in (4, 5)  # 3 members, their mean, the best; the last is a member, the best may be
+    def seen(self, net, part, batches, states, text):
+        asked.append(len(states))
+        return every(self, net, part, batches, states, text)
+
+    monkeypatch.setattr(Passes, "_images", counted)
+    monkeypatch.setattr(Passes, "_pass", seen)
+    trained(*SNAPSHOT, "tta={n: 2, beta: 0.4}")
+    assert sorted(read, key=str) == [(part, view) for part in ("test", "val") for view in (0, 1, None)]
+    assert set(asked) <= {4, 5}  # 3 members, their mean, the best; the last is a member, and the best may be
 
 
 def test_tta_beside_the_plain_figures(trained):
@@ -228,6 +233,8 @@ def test_snapshots_of_an_older_run_in_the_folder_are_not_this_ones(app, small):
     summary = json.loads((first.folder / "summary.json").read_text())
     assert [row["name"] for row in summary["snapshots"]][:2] == ["step 5", "step 10"]
     assert summary["test/acc_ensemble"] in [row["test"] for row in summary["snapshots"]]
+    for kept in ("summary.json", "checkpoints/last.ckpt"):  # with these it would be a run, and not overwritten
+        (first.folder / kept).unlink()
     again = app(*small, "schedule=cosine", "epochs=1")
     assert not list((again.folder / "snapshots").iterdir())
     assert "snapshots" not in json.loads((again.folder / "summary.json").read_text())

@@ -62,6 +62,8 @@ def test_the_last_weights_have_the_runs_own_figures(run, evaluate):
 
 def test_what_it_leaves(run, evaluate, capsys):
     found = evaluate(run, "tta.views=shifts", "wrong=3")
+    count = f"{found['images']} test images"
+    assert capsys.readouterr().out.splitlines()[-2] == f"evaluated: weights last, best on {count}; pictures: last"
     evaluate(run, "part=val", "tta=null")
     both = json.loads((run / "evaluate.json").read_text())
     assert both["test"]["rows"] == found["rows"]
@@ -72,7 +74,11 @@ def test_what_it_leaves(run, evaluate, capsys):
             assert imread(run / f"{name}_{part}.png").shape[1] > 400
             assert f"]({name}_{part}.png)" in page
     assert "| last | shifts |" in page
-    assert str(run / "evaluate.md") in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert said[-3] == "without TTA: tta=null switches it off"
+    assert said[-2].startswith("evaluated: weights last, best on ")
+    assert said[-2].endswith(" val images; pictures: last")
+    assert said[-1] == str(run / "evaluate.md")
 
 
 def test_calibration_and_confusion_are_torchmetrics(run, evaluate):

@@ -100,6 +100,18 @@ def test_what_cannot_be_read_is_a_row_that_says_so(digits, predict, tmp_path, ca
     assert not (digits / "predictions.csv").exists()
 
 
+def test_the_sheet_begins_with_what_the_net_is_least_sure_of(digits, predict, tmp_path, monkeypatch):
+    images, p, _ = stored(digits)
+    folder, drawn = write(images, tmp_path / "images"), []
+    monkeypatch.setattr("lightcycle.app.predict.contact_sheet_png", lambda *given: drawn.append(given) or b"")
+    for most in ("sheet=5", "sheet=20"):
+        predict(folder, most)
+    sure = p.max(1).values.argsort(stable=True).tolist()
+    for (_, texts, title), count, said in zip(drawn, (5, 20), ("5 of 20", "all 20"), strict=True):
+        assert [text.split("\n")[1] for text in texts] == [f"{i:03d}.png" for i in sure[:count]]
+        assert title == f"{digits.name}, {said} images, the least sure first"
+
+
 def test_only_if_nothing_can_be_read_it_fails(digits, predict, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(SystemExit) as error:

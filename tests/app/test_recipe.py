@@ -88,6 +88,20 @@ def test_what_a_stage_cannot_be_is_one_sentence(stages, app, small):
     assert REFUSED[stages] in str(error.value)
 
 
+def test_a_length_that_no_stage_takes_is_refused(app, small):
+    with pytest.raises(SystemExit) as error:
+        staged(app, small, "[{name: a, epochs: 1}, {name: b, epochs: 2}]", "epochs=5")
+    assert str(error.value) == (
+        "error: epochs=5 changes nothing here, since each stage of this recipe has a length of its own (a 1, b 2); set "
+        "that of a stage, counted from 0: recipe.stages.1.epochs=5"
+    )
+
+
+def test_the_length_of_one_stage_can_be_typed(app):
+    stages = app("recipe=fine_tune", "data=synthetic", "recipe.stages.1.epochs=5", job=read).value
+    assert [s.epochs for s in stages] == [1, 5]
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_says_what_it_is_and_can_be_planned(name, app, tmp_path):
     text = (PROJECT / "conf" / "recipe" / f"{name}.yaml").read_text()

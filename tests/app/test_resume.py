@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -202,6 +203,29 @@ def test_a_run_that_ends_anywhere_goes_on_to_the_same_weights(occasion, here, ap
     assert not (tmp_path / "run" / "summary.json").exists()
     app(*options, f"resume={tmp_path}/run", folder=tmp_path / "run")
     check_same(tmp_path / "run", here["folder"])
+
+
+def test_the_seconds_of_the_processes_before_count_on(app, small, tmp_path, monkeypatch):
+    """A step takes a second here, and nothing else any."""
+    clock, seeded = [0], StepSeed.on_train_batch_start
+
+    def tick(self, *args):
+        clock[0] += 1
+        return seeded(self, *args)
+
+    monkeypatch.setattr(StepSeed, "on_train_batch_start", tick)
+    monkeypatch.setattr(writer, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    (tmp_path / "run").mkdir()
+    stages = "recipe.stages=[{name: a, epochs: 2}, {name: b, epochs: 3}]"
+    options = [*small, "schedule=cosine", stages, f"resume={tmp_path}/run"]
+    for step in (7, 17, 22):  # in the first stage, and twice in the second
+        with monkeypatch.context() as patched:
+            at_step(step)(patched)
+            with pytest.raises(Killed):
+                app(*options)
+    left = summary(app(*options).folder)
+    assert [stage["seconds"] for stage in left["stages"]] == [10, 15]
+    assert (left["seconds"], left["images_per_second"]) == (25, 8)
 
 
 @pytest.mark.slow

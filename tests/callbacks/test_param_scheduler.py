@@ -303,6 +303,13 @@ def test_resume_keeps_the_base_rates_and_the_memory_of_metrics(tmp_path):
         assert module.trace == straight.trace[step:], f"resumed at {step}"
 
 
+def test_base_rates_that_were_not_configured_are_said_in_three_digits(tmp_path, caplog):
+    fit(CosineAnnealing(), module=Scripted(lrs=(1 / 3, 1 / 3)), callbacks=[checkpoints(tmp_path)], max_epochs=3)
+    with _no_warning_about_the_loader(), caplog.at_level("INFO"):
+        fit(CosineAnnealing(), module=Scripted(lrs=(0.1, 0.1)), ckpt_path=tmp_path / "step=7.ckpt", max_epochs=3)
+    assert "resumed with the checkpoint's base rates 0.333, not 0.1\n" in caplog.text
+
+
 def test_resume_with_another_length_is_a_choice(tmp_path):
     options = {"ckpt_path": tmp_path / "step=10.ckpt", "max_epochs": 5}
     fit(CosineAnnealing(), callbacks=[checkpoints(tmp_path)])

@@ -78,6 +78,30 @@ def test_validations_are_remembered_with_the_steps_done():
     assert (other.validations, other.validated_at) == ([], 15)
 
 
+def test_the_validation_loss_is_remembered_beside_what_is_watched():
+    class Telling(Toy):
+        def validation_step(self, batch, batch_idx):
+            self.log_dict({f"val/{name}": 10.0 * k + self.global_step for k, name in enumerate(self.told)})
+
+    def told(*names, watch):
+        module, recorder = Telling(), Recorder(watch)
+        module.told = names
+        fit(recorder, module=module, val=toy_loader())
+        return recorder
+
+    recorder = told("acc", "loss", watch="val/acc")
+    assert recorder.validations == [(5, 5.0), (10, 10.0), (15, 15.0)]
+    assert recorder.val_losses == [(5, 15.0), (10, 20.0), (15, 25.0)]
+    watched = told("acc", "loss", watch="val/loss")
+    assert watched.validations == watched.val_losses == recorder.val_losses
+    assert told("acc", watch="val/acc").val_losses == []
+    (resumed := Recorder()).load_state_dict(recorder.state_dict())
+    assert resumed.val_losses == recorder.val_losses
+    old = {name: value for name, value in recorder.state_dict().items() if name != "val_losses"}
+    (resumed := Recorder()).load_state_dict(old)
+    assert (resumed.validations, resumed.val_losses) == (recorder.validations, [])
+
+
 @pytest.mark.parametrize("limit", [2, 4, 7])
 def test_the_number_of_points_is_bounded(limit):
     recorder = Recorder(limit=limit)
@@ -98,7 +122,6 @@ def test_a_resumed_run_has_the_whole_record(tmp_path):
         resumed = Recorder()
         fit(resumed, val=toy_loader(), callbacks=[StepSeed()], ckpt=tmp_path / f"step={step}.ckpt")
         assert resumed.points == straight.points
-        assert resumed.resumed_at == step
 
 
 def test_the_record_survives_an_error():

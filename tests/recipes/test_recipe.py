@@ -9,6 +9,8 @@ from lightning.pytorch import Callback, LightningDataModule
 
 from lightcycle.callbacks import ParamScheduler, stage_of
 from lightcycle.recipes import Recipe, Stage, find
+from lightcycle.recipes.record import read
+from lightcycle.recipes.timeline import lines
 from lightcycle.schedules import SGDR, Constant, CosineAnnealing
 from toys import Toy, learnable_loader, toy_loader
 
@@ -120,6 +122,25 @@ def test_what_a_recipe_leaves(tmp_path):
     assert [step for step, _ in picture.loss] == list(range(20))
     name = "group 1"
     assert [rate for _, rate in picture.applied_lr[name]] == pytest.approx(picture.lr[name])
+
+
+def test_the_validation_loss_is_in_the_record_and_older_records_have_none(tmp_path):
+    run = recipe()
+    records = run.fit(toy(), Data(), folder=tmp_path, **QUIET)
+    picture = run.timeline(records)
+    assert [step for step, _ in picture.val_loss] == [step for step, _ in picture.val] == [5, 10, 15, 20]
+    assert picture.val_loss[-1][1] == records[1].figures["val/loss"] != picture.val[-1][1]
+    path = records[1].path(tmp_path)
+    assert read(path).val_losses == records[1].val_losses
+    old = {name: value for name, value in json.loads(path.read_text()).items() if name != "val_losses"}
+    path.write_text(json.dumps(old))
+    assert (read(path).val_losses, read(path).validations) == ([], records[1].validations)
+
+
+def test_the_decay_of_weights_has_no_line_of_its_own():
+    assert lines(["decay", "no_decay"], [1.0, 1.0]) == lines(["decay"], [1.0]) == {"all": 0}
+    assert lines(["decay", "no_decay"], [1.0, 0.5]) == {"decay": 0, "no_decay": 1}
+    assert lines(["group 0", "group 1"], [1.0, 1.0]) == {"group 0": 0, "group 1": 1}
 
 
 @pytest.mark.parametrize("at", [3, 5, 7, 10, 19])

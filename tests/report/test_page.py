@@ -2,11 +2,13 @@
 
 import base64
 import json
+import random
 import re
 import shutil
 from html import escape
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from lightcycle.report import Chart, Code, Picture, Section, Table, Text, Timeline, draw, records, report
@@ -155,6 +157,40 @@ def test_a_chart_of_few_many_equal_and_missing_values():
     assert many.count("<text") == 4  # the first, which is the lowest, and the last, which is the highest
     with pytest.raises(ValueError, match=r"2 values have 1 labels; give one label per value\."):
         Chart("short", ["a"], [0.5, 0.6])
+
+
+def boxes(chart):
+    """Where the values stand: left, right, top, bottom, for letters of 6 pixels by 8."""
+    texts = re.findall(r'<text x="([^"]+)" y="([^"]+)" text-anchor="(\w+)">([^<]+)<', chart.html())
+    shift = {"start": 0.0, "middle": 0.5, "end": 1.0}
+    for x, y, anchor, value in texts:
+        left = float(x) - 6 * len(value) * shift[anchor]
+        yield left, left + 6 * len(value), float(y) - 8, float(y)
+
+
+def crosses(box, line):
+    """Whether the line is inside the box anywhere, looked at in every half pixel."""
+    (left, right, top, bottom), (x, y) = box, zip(*line, strict=True)
+    across = np.arange(max(left, x[0]), min(right, x[-1]), 0.5)
+    return bool(((np.interp(across, x, y) > top) & (np.interp(across, x, y) < bottom)).any())
+
+
+@pytest.mark.parametrize("count", range(2, 9))
+def test_no_line_goes_through_a_value(count):
+    numbers = random.Random(count)
+    for _ in range(200):
+        values = [numbers.choice([0.1111, 0.2222, 0.8888, 0.9999, numbers.random()]) for _ in range(count)]
+        chart = Chart("t", ["a"] * count, values)
+        (points,) = re.findall(r'points="([^"]+)"', chart.html())
+        line = [tuple(map(float, point.split(","))) for point in points.split()]
+        assert not any(crosses(box, line) for box in boxes(chart)), values
+
+
+def test_values_of_a_long_line_do_not_lie_on_each_other():
+    rising = [k / 40 for k in range(38)] + [0.99, 0.98]  # the highest is beside the last
+    assert "0.99<" not in Chart("many", [str(k) for k in range(40)], rising).html()
+    early = [0.5, *[k / 80 for k in range(20)], 0.99, *[0.3] * 18]
+    assert Chart("many", [str(k) for k in range(40)], early).html().count("<text") == 6  # first, last, highest
 
 
 def test_pictures_are_found_by_their_names_and_shown_once(run):

@@ -46,6 +46,11 @@ def test_the_csv_has_all_digits(settings):
     assert float(rows[0]["val/acc_sd"]) == statistics.stdev(ACCURACIES)
     assert [row["test/acc_mean"] for row in rows] == ["", "0.25"]
     assert rows[1]["val/acc_sd"] == ""
+    assert list(rows[0])[-1] == "run"
+
+
+def test_the_run_of_a_setting_is_named_if_it_is_the_only_one(settings):
+    assert [Setting((), runs=runs).run for runs in ((), ("a",), ("a", "b"))] == [None, "a", None]
 
 
 def test_a_band_is_where_all_seeds_are(settings):

@@ -153,6 +153,55 @@ def test_tracks_hold_to_the_end_and_stages_are_named():
     assert (band.get_x(), band.get_width()) == (0, 30)
 
 
+def pieces(line):
+    """A line's points between its gaps."""
+    points = line.get_xydata()
+    gaps = np.flatnonzero(np.isnan(points[:, 1]))
+    return [part[~np.isnan(part[:, 1])].tolist() for part in np.split(points, gaps) if not np.isnan(part[:, 1]).all()]
+
+
+def test_a_stage_has_lines_of_its_own_that_end_at_its_border():
+    plan, stages = [0.1, 0.2, 0.9, math.nan, 0.5], [("a", 0, 2), ("b", 2, 3), ("no head", 3, 4), ("c", 4, 5)]
+    applied = [(0, 0.1), (1, 0.2), (2, 0.9), (4, 0.5)]
+    momentum = [0.9, 0.8, 0.9, 0.9, 0.9]
+    given = {"applied_lr": {"head": applied}, "momentum": momentum, "applied_momentum": list(enumerate(momentum))}
+    picture = figure(Timeline("t", 5, lr={"head": plan}, stages=stages, **given))
+    apart = [[[0, 0.1], [1, 0.2], [2, 0.2]], [[2, 0.9], [3, 0.9]], [[4, 0.5], [5, 0.5]]]
+    assert pieces(lines(picture.axes[0], "plan")[0]) == apart
+    assert pieces(lines(picture.axes[0], "applied")[0]) == apart
+    apart = [[[0, 0.9], [1, 0.8], [2, 0.8]], [[2, 0.9], [3, 0.9]], [[3, 0.9], [4, 0.9]], [[4, 0.9], [5, 0.9]]]
+    for gid in ("plan", "applied"):
+        assert pieces(lines(panel(picture, "momentum"), gid)[0]) == apart
+
+
+def test_a_stage_that_somebody_stopped_ends_where_it_did_and_its_plan_at_the_border():
+    stages = [("a", 0, 5_000), ("b", 5_000, 10_000)]
+    applied = list(enumerate([0.1] * 5_000 + [0.2] * 100))
+    axes = figure(Timeline("t", 10_000, lr={"all": [0.1] * 5_000 + [0.2] * 5_000}, stages=stages,
+                           applied_lr={"all": applied})).axes[0]  # fmt: skip
+    ends = {gid: [(part[0], part[-1]) for part in pieces(lines(axes, gid)[0])] for gid in ("plan", "applied")}
+    assert ends["plan"] == [([0, 0.1], [5_000, 0.1]), ([5_000, 0.2], [10_000, 0.2])]
+    assert ends["applied"] == [([0, 0.1], [5_000, 0.1]), ([5_000, 0.2], [5_100, 0.2])]
+
+
+def test_the_validation_loss_lies_beside_the_training_loss():
+    points = [(step, 2.0 - step / 70) for step in range(70)]
+    watched = {"val": [(35, 0.5), (70, 0.9)], "val_loss": [(35, 1.25), (70, 2.5)]}
+    picture = figure(Timeline("t", 70, lr={"a": sgdr()[0]}, loss=points, **watched))
+    axes = panel(picture, "loss")
+    (line,) = lines(axes, "val")
+    assert line.get_xydata().tolist() == [[35, 1.25], [70, 2.5]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train", "train, smoothed", "val/loss"]
+    assert axes.get_ylim()[1] > 2.5
+    assert lines(panel(picture, "val/acc"), "val")[0].get_ydata().tolist() == [0.5, 0.9]
+    both = Timeline(
+        "t", 70, lr={"a": sgdr()[0]}, loss=points, val=[(35, 0.5)], val_name="my_loss", val_loss=[(35, 9.0)]
+    )
+    assert [line.get_ydata().tolist() for line in lines(panel(figure(both), "loss"), "val")] == [[0.5]]
+    spike = figure(Timeline("t", 70, lr={"a": sgdr()[0]}, loss=points, val_loss=[(35, 1e6)]))
+    assert 2 < panel(spike, "loss").get_ylim()[1] < 4
+
+
 def test_the_loss_and_the_metric_have_panels_after_the_run():
     points = [(step, 2.0 - step / 70) for step in range(70)]
     accuracy = Timeline("t", 70, lr={"a": sgdr()[0]}, loss=points, val=[(35, 0.5), (70, 0.9)])

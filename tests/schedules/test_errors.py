@@ -192,11 +192,13 @@ FIVE = Horizon.of_epochs([10] * 5)
         (Constant(warmup=5), "schedule.warmup=5 epochs leaves nothing of a run of 5; make it shorter"),
         (
             SGDR(cycles=60, cycle_len=None),
-            "60 cycles do not fit into a run of 50 steps: some would have no step; use fewer cycles or a longer run",
+            "schedule.cycles=60 does not fit into a run of 50 steps: some cycles would have none; use fewer, or "
+            "a longer run",
         ),
         (
             SGDR(cycles=8, cycle_len=None, cycle_mult=3, warmup=1),
-            "8 cycles do not fit into a run of 50 steps: some would have no step; use fewer cycles or a longer run",
+            "schedule.cycles=8 does not fit into a run of 50 steps: some cycles would have none; use fewer, or "
+            "a longer run",
         ),
     ],
 )

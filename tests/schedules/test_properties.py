@@ -69,7 +69,7 @@ def bound(schedule, lengths):
     try:
         return schedule.bind(Horizon.of_epochs(lengths), stretch=True)
     except ValueError as error:
-        if "cycles do not fit" not in str(error):
+        if not str(error).startswith("schedule.cycles=") or "does not fit" not in str(error):
             raise
         assume(False)
 
@@ -118,7 +118,7 @@ def test_a_run_of_one_step_and_a_run_of_two(name):
     for steps in (1, 2):
         needed = sum(piece.ends_cycle for piece in schedule.all_phases(1.0, steps))
         if needed > steps or name == "sgdr, cycle_mult 10":  # its first cycle is an eleventh of two steps: none
-            with pytest.raises(ValueError, match=f"^{needed} cycles do not fit into a run of {steps} steps"):
+            with pytest.raises(ValueError, match=f"^schedule.cycles={needed} does not fit into a run of {steps} step"):
                 schedule.bind(Horizon.of_epochs([steps]), stretch=True)
         else:
             plan = schedule.bind(Horizon.of_epochs([steps]), stretch=True)

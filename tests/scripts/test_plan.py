@@ -35,7 +35,7 @@ def test_the_plan_goes_where_it_is_told(tmp_path):
 def test_a_plan_that_cannot_be_is_one_sentence(tmp_path):
     done = plan("trainer.max_steps=2", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: 3 cycles do not fit into a run of 2 steps")
+    assert done.stderr.startswith("error: schedule.cycles=3 does not fit into a run of 2 steps")
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 

@@ -93,6 +93,7 @@ def check(config: DictConfig, parts: dict[str, Any]) -> None:
     _hold(config, TOP)
     _hold(parts["trainer"], TRAINER, "trainer.")
     _check_names(config, parts)
+    _check_weights(parts["model"])
     _check_watched(config, parts["schedule"], parts["trainer"])
     _check_finder(config)
     features.check(config, parts["data"])
@@ -116,6 +117,16 @@ def _check_names(config: DictConfig, parts: dict[str, Any]) -> None:
         known = [f.name for f in fields(schema)]
         if extra := [key for key in owner if key not in known]:
             raise ValueError(unknown(f"{prefix}{extra[0]}", known))
+
+
+def _check_weights(model: Any) -> None:
+    """A file that is not there; names of weights, which are words, are for the net to know."""
+    weights = getattr(model, "weights", None)
+    if weights and not weights.isidentifier() and not Path(weights).expanduser().is_file():
+        raise ValueError(
+            f"model.weights must be a name such as DEFAULT, a .pth or .safetensors file, or null (got {weights}); "
+            f"there is no file {Path(weights).expanduser().absolute()}"
+        )
 
 
 def _check_watched(config: DictConfig, schedule: Schedule, trainer: TrainerConfig) -> None:

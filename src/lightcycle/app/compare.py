@@ -1,9 +1,11 @@
 """Runs side by side: one row per setting, with mean, sd and number of seeds. Files are read, nothing is trained."""
 
 import math
+import os
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from lightcycle.app.runs import Run, find
@@ -22,9 +24,14 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit("usage: python scripts/compare.py FOLDER... [by=schedule,lr] [out=FOLDER]")
     try:
         by = [key for key in options.get("by", "").split(",") if key] or None
-        compare(folders, Path(options.get("out", folders[0] if len(folders) == 1 else "outputs/compare")), by)
+        compare(folders, Path(options["out"]) if "out" in options else usual(folders), by)
     except ValueError as error:
         sys.exit(f"error: {error}")
+
+
+def usual(folders: Sequence[Path]) -> Path:
+    """Where a comparison goes: into the folder that is compared, or for several into one of its own."""
+    return folders[0] if len(folders) == 1 else Path("outputs", "compare", f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}")
 
 
 def compare(folders: Iterable[Path], out: Path, by: Sequence[str] | None = None) -> list[Run]:
@@ -36,7 +43,7 @@ def compare(folders: Iterable[Path], out: Path, by: Sequence[str] | None = None)
     runs = find(folders)
     finished, others = [run for run in runs if not run.problem], [run for run in runs if run.problem]
     if not finished:
-        raise ValueError(f"none of the {len(runs)} runs has finished: {_named(others)}")
+        raise ValueError(f"none of the {len(runs)} runs has finished: {_listed(others)}")
     keys = _asked(by, finished) if by else differing(finished)
     metric = finished[0].summary.get("monitor", "val/acc")
     settings = rank(grouped(finished, keys, metric), metric)
@@ -87,7 +94,17 @@ def grouped(runs: Sequence[Run], keys: Sequence[str], metric: str) -> list[Setti
     settings: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         settings.setdefault(of(run, keys), []).append(run)
-    return [Setting(values, _figures(same), [run.curve(metric) for run in same]) for values, same in settings.items()]
+    names = named(runs)
+    return [
+        Setting(values, _figures(same), [run.curve(metric) for run in same], [names[run.folder] for run in same])
+        for values, same in settings.items()
+    ]
+
+
+def named(runs: Sequence[Run]) -> dict[Path, str]:
+    """The folder of each run, without what all of them have in front."""
+    shared = os.path.commonpath([run.folder.resolve().parent for run in runs])
+    return {run.folder: os.path.relpath(run.folder.resolve(), shared) for run in runs}
 
 
 def _figures(runs: Sequence[Run]) -> dict[str, list[float]]:
@@ -104,5 +121,5 @@ def rank(settings: Sequence[Setting], metric: str) -> list[Setting]:
     return sorted(settings, key=lambda s: sign * statistics.fmean(s.figures.get(metric, [sign * math.inf])))
 
 
-def _named(runs: Sequence[Run]) -> str:
+def _listed(runs: Sequence[Run]) -> str:
     return "; ".join(f"{run.folder} ({run.problem})" for run in runs)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +33,6 @@ REFRESH = 100
 
 Said = dict[str, Tensor]
 """Column of the table (val, test, val TTA, test TTA) to probabilities ``(n, classes)``."""
-Say = Callable[[State, str], Said]
-"""Weights, and what to call them beside the bar, to what they say."""
 
 
 def after_run(
@@ -61,13 +58,15 @@ def after_run(
     device = trainer.strategy.root_device
     passes = Passes(data, device, tta, trainer.precision_plugin.forward_context, limits)
     with _on(device, module):
-        say = partial(_said, passes, module, parts, {})
-        own = say(module.state_dict(), "the run's model")
+        states = [module.state_dict(), *(one.load() for one in kept)]
+        singles = _singles(passes, module, trainer, kept) if kept else {}
+        own, *said = _said(passes, module, parts, [*states, *singles.values()])
         labels = {column: passes.labels(column.split()[0]) for column in own}
         figures = {f"{part}/acc_tta": accuracy(own[f"{part} TTA"], labels[part]) for part in parts if tta}
         if not kept:
             return figures
-        members, singles = _members(say, kept), _singles(passes, module, say, trainer, kept)
+    members = {column: torch.stack([one[column] for one in said[: len(kept)]]) for column in own}
+    singles = dict(zip(singles, said[len(kept) :], strict=True))
     name = "EMA" if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks) else "last"
     choose_on = "val" if "val" in parts else None
     steps = [one.step for one in kept]
@@ -98,19 +97,21 @@ def _on(device: torch.device, module: nn.Module) -> Iterator[None]:
         module.to(home)
 
 
-def _said(passes: Passes, module: nn.Module, parts: list[str], known: dict[str, Said], state: State, text: str) -> Said:
-    """What some weights say of each part, plain and with TTA where that is on.
+def _said(passes: Passes, module: nn.Module, parts: list[str], states: list[State]) -> list[Said]:
+    """What each of some weights says of each part, plain and with TTA where that is on.
 
-    Args:
-        known: what was said before, by weights: the run's model is its last snapshot more often than not.
+    Every image is read once, and weights that are there twice are asked once: the run's model is its last snapshot
+    more often than not.
     """
-    if (key := _key(state)) in known:
-        return known[key]
-    said = {part: passes.plain(module, part, state, text) for part in parts}
+    keys = [_key(state) for state in states]
+    apart = dict(zip(keys, states, strict=True))
+    weights = list(apart.values())
+    text = f"{len(weights)} models" if len(weights) > 1 else "the run's model"
+    said = {part: passes.plain(module, part, weights, text) for part in parts}
     if passes.views is not None:
-        said |= {f"{part} TTA": passes.tta(module, part, said[part], state, text) for part in parts}
-    known[key] = said
-    return said
+        said |= {f"{part} TTA": passes.tta(module, part, said[part], weights, text) for part in parts}
+    by_key = {key: {column: p[i] for column, p in said.items()} for i, key in enumerate(apart)}
+    return [by_key[key] for key in keys]
 
 
 def _key(state: State) -> str:
@@ -122,14 +123,8 @@ def _key(state: State) -> str:
     return digest.hexdigest()
 
 
-def _members(say: Say, kept: list[Snapshot]) -> Said:
-    """What each snapshot says, ``(members, n, classes)``; one is in memory at a time."""
-    said = [say(one.load(), one.path.stem) for one in kept]
-    return {column: torch.stack([one[column] for one in said]) for column in said[0]}
-
-
-def _singles(passes: Passes, module: nn.Module, say: Say, trainer: Trainer, kept: list[Snapshot]) -> dict[str, Said]:
-    """The models beside the members: the best checkpoint, and the mean of the members' weights."""
+def _singles(passes: Passes, module: nn.Module, trainer: Trainer, kept: list[Snapshot]) -> dict[str, State]:
+    """The weights beside the members: the best checkpoint, and the mean of the members' weights."""
     states = {}
     if best := _best_path(trainer):
         states["best checkpoint"] = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
@@ -137,7 +132,7 @@ def _singles(passes: Passes, module: nn.Module, say: Say, trainer: Trainer, kept
         with passes.precision():
             mean = averaged(module, [one.load() for one in kept], passes.train_images(REFRESH))
         states[f"mean of the weights of {len(kept)}"] = mean
-    return {name: say(state, name) for name, state in states.items()}
+    return states
 
 
 def _best_path(trainer: Trainer) -> str | None:

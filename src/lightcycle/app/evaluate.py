@@ -4,7 +4,6 @@ import json
 import time
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from lightcycle.app.mistakes import draw
 from lightcycle.app.passes import Passes
 from lightcycle.app.quiet import silence
 from lightcycle.app.reload import Saved, reload
-from lightcycle.app.tta import settled
+from lightcycle.app.tta import TTAConfig, settled
 from lightcycle.data.module import ImageData
 from lightcycle.ensembling import choose_last, snapshots
 from lightcycle.ensembling.average import accuracy, log_loss
@@ -48,7 +47,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
         found = look(saved, module.to(device), Passes(data, device, tta), config)
     finally:
         data.teardown("test")
-    tell(saved, config.part, found)
+    tell(saved, config.part, found, tta)
     return found
 
 
@@ -60,10 +59,10 @@ def look(saved: Saved, module: Classifier, passes: Passes, config: DictConfig) -
         if name == "ensemble":
             members = chosen_members(saved.folder) or choose_members(saved, module, passes)
         net, began = model(saved, module, name, members).to(passes.device), time.perf_counter()
-        plain = predictions[name] = passes.plain(net, part, text=name)
+        plain = predictions[name] = passes.plain(net, part, text=name)[0]
         rows.append(figures(name, None, plain, labels, time.perf_counter() - began))
         if tta and (tta.views != "augment" or data.augmentation):
-            both = passes.tta(net, part, plain, text=name)
+            both = passes.tta(net, part, plain[None], text=name)[0]
             rows.append(figures(name, tta.views, both, labels, time.perf_counter() - began))
     shown = config.pictures or ("ensemble" if "ensemble" in predictions else next(iter(predictions)))
     found = {"images": len(labels), "members": members, "rows": rows, "pictures": shown}
@@ -75,8 +74,7 @@ def choose_members(saved: Saved, module: Classifier, passes: Passes) -> int:
     if not passes.data.counts.val:
         return len(snapshots(saved.folder / "snapshots"))
     states = model(saved, module, "ensemble").states
-    p = torch.stack([passes.plain(module, "val", state, "members") for state in states])
-    return choose_last(p, passes.labels("val"))
+    return choose_last(passes.plain(module, "val", states, "members"), passes.labels("val"))
 
 
 def figures(name: str, views: str | None, p: Tensor, labels: Tensor, seconds: float) -> dict[str, Any]:
@@ -92,7 +90,7 @@ def figures(name: str, views: str | None, p: Tensor, labels: Tensor, seconds: fl
     }
 
 
-def tell(saved: Saved, part: str, found: dict[str, Any]) -> None:
+def tell(saved: Saved, part: str, found: dict[str, Any], tta: TTAConfig | None) -> None:
     """evaluate.json and evaluate.md, which keep what was found of the other part, and the table on the terminal."""
     path = saved.folder / "evaluate.json"
     both = {**(json.loads(path.read_text()) if path.is_file() else {}), part: found}
@@ -100,11 +98,20 @@ def tell(saved: Saved, part: str, found: dict[str, Any]) -> None:
     text = "\n".join(_markdown(name, both[name]) for name in PARTS if name in both)
     write_text(saved.folder / "evaluate.md", f"# {saved.folder.name}\n\n{text}")
     print_table(f"{saved.folder.name}, {found['images']:,} {part} images", HEADER, _cells(found))
-    if found["members"]:
-        print(f"ensemble: the last snapshot{_several(found['members'])}, chosen on validation images")
-    if not any(row["tta"] for row in found["rows"]):
-        print("without TTA: switched off, or the run's data has no augmentation; tta.views=flips|shifts is a fixed set")
-    print(saved.folder / "evaluate.md")
+    print(*remarks(part, found, tta), saved.folder / "evaluate.md", sep="\n")
+
+
+def remarks(part: str, found: dict[str, Any], tta: TTAConfig | None) -> list[str]:
+    """What the table does not say: how many are in the ensemble, why there is no TTA, and what was looked at."""
+    members, said = found["members"], []
+    if members:
+        said.append(f"ensemble: the last snapshot{_several(members)}, chosen on validation images")
+    if tta is None:
+        said.append("without TTA: tta=null switches it off")
+    elif not any(row["tta"] for row in found["rows"]):
+        said.append("without TTA: the run's data has no augmentation to repeat; tta.views=flips or shifts needs none")
+    weights = ", ".join(dict.fromkeys(row["weights"] for row in found["rows"]))
+    return [*said, f"evaluated: weights {weights} on {found['images']:,} {part} images; pictures: {found['pictures']}"]
 
 
 def _markdown(part: str, found: dict[str, Any]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lightcycle.app.say import yaml
+from lightcycle.app.schema import typed
 from lightcycle.data.config import ArraysConfig, DataConfig, ImageFolderConfig
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -78,13 +78,7 @@ def describe(data: ImageData) -> list[str]:
 
 def _asked(data: DataConfig, name: str) -> bool:
     value = getattr(data, name, None)
-    return bool(value) and (value != getattr(type(data)(), name) or f"data.{name}" in _typed())
-
-
-def _typed() -> set[str]:
-    """The keys on the command line, or those of this job of a sweep."""
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return {override.partition("=")[0].lstrip("+") for override in overrides}
+    return bool(value) and (value != getattr(type(data)(), name) or f"data.{name}" in typed())
 
 
 def _name(config: Any) -> str:

@@ -75,7 +75,7 @@ def summarize(
     """Every figure of the run, with what is needed to believe it."""
     last, settings, counts = records[-1], stages[-1], trainer.datamodule.counts
     seconds = sum(record.seconds for record in records)
-    images = sum(_images(s, counts, record) for s, record in zip(stages, records, strict=True))
+    images = sum(plan.images(s, counts, record.steps) for s, record in zip(stages, records, strict=True))
     return {
         **figures,
         "epochs": sum(record.epochs for record in records),
@@ -115,11 +115,6 @@ def _stage(settings: Settings, record: StageRecord) -> dict[str, Any]:
         "seconds": record.seconds,
         **{name: value for name, value in record.figures.items() if name.startswith("val/")},
     }
-
-
-def _images(settings: Settings, counts: Any, record: StageRecord) -> int:
-    """Training images that this process saw in a stage."""
-    return plan.images(settings, counts, record.steps, max(record.resumed_at - record.first_step, 0))
 
 
 def applied_timeline(stages: Stages, records: Records, title: str) -> Timeline:

@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lightcycle.app import layers, recipe
+from lightcycle.app import layers, recipe, warn
 from lightcycle.app.plan import bound, chosen, describe, horizon, timeline, title
 from lightcycle.app.settings import Settings
 from lightcycle.data.count import Counts, count
@@ -36,7 +36,7 @@ def counted(stages: list[Settings]) -> list[Counts]:
 def planned(stages: list[Settings], plans: list[BoundSchedule], line: str, rates: list[dict[str, float]]) -> Timeline:
     """The picture of all stages before the first step."""
     pieces = [timeline(s, plan, line, of) for s, plan, of in zip(stages, plans, rates, strict=True)]
-    return whole(stages, pieces, line)
+    return whole(stages, pieces, " · ".join([line, *_drawn_at(stages)]))
 
 
 def whole(stages: list[Settings], pieces: list[Timeline], line: str) -> Timeline:
@@ -73,12 +73,19 @@ def headline(stages: list[Settings], choices: dict[str, str]) -> str:
 
 
 def described(stages: list[Settings], plans: list[BoundSchedule], counts: list[Counts]) -> list[str]:
-    """The length of every stage, in a line each."""
+    """The length of every stage, in a line each; then what of it is no more than a guess, and what is seldom meant."""
     lines = [describe(*each) for each in zip(stages, plans, counts, strict=True)]
+    after = [*(f"lr auto is {rate} until it is found" for rate in _drawn_at(stages)), *warn.lines(stages, counts)]
     if len(lines) == 1:
-        return lines
+        return [*lines, *after]
     names = [f"{s.index + 1}. {s.name}: {_way(s)}" for s in stages]
-    return [f"{name}; {line.replace(_of(counts[0]), '')}" for name, line in zip(names, lines, strict=True)]
+    return [f"{n}; {line.replace(_of(counts[0]), '')}" for n, line in zip(names, lines, strict=True)] + after
+
+
+def _drawn_at(stages: list[Settings]) -> list[str]:
+    """What ``lr=auto`` is in a picture, since nobody knows it yet; nothing without it."""
+    rates = dict.fromkeys(f"{s.lr:.3g}" for s in stages if s.finds_lr)
+    return [f"drawn at lr {' and '.join(rates)}"] if rates else []
 
 
 def _way(settings: Settings) -> str:

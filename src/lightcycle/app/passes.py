@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -13,13 +13,16 @@ from torch import Tensor, nn
 
 from lightcycle.app.command import bar
 from lightcycle.data.in_turn import InTurn
-from lightcycle.ensembling import FIXED, mix, probabilities
+from lightcycle.ensembling import FIXED, each_probabilities, mix
 
 if TYPE_CHECKING:
     from lightcycle.app.tta import TTAConfig
     from lightcycle.data.module import ImageData
 
 State = Mapping[str, Tensor]
+States = Sequence[State | None]
+OWN: States = (None,)
+"""The net's own weights."""
 
 
 class Passes:
@@ -43,11 +46,11 @@ class Passes:
     ) -> None:
         self.data, self.device, self.views, self.precision, self.limits = data, device, tta, precision, limits or {}
 
-    def plain(self, net: nn.Module, part: str, state: State | None = None, text: str = "") -> Tensor:
-        """Probabilities ``(n, classes)`` by the net, or by a state in it; the text stands beside the bar."""
-        return self._pass(net, part, self._images(part), state, text)
+    def plain(self, net: nn.Module, part: str, states: States = OWN, text: str = "") -> Tensor:
+        """Probabilities ``(states, n, classes)`` by states of the net, or by itself; the text stands beside the bar."""
+        return self._pass(net, part, self._images(part), states, text)
 
-    def tta(self, net: nn.Module, part: str, plain: Tensor, state: State | None = None, text: str = "") -> Tensor:
+    def tta(self, net: nn.Module, part: str, plain: Tensor, states: States = OWN, text: str = "") -> Tensor:
         """Probabilities of the images, which are there already, mixed with those of their views.
 
         Random views are keyed by the data's seed: they are the same whenever they are asked for.
@@ -56,7 +59,7 @@ class Passes:
             views = [self._images(part, k) for k in range(self.views.n)]
         else:
             views = [map(view, self._images(part)) for view in FIXED[self.views.views]]
-        seen = torch.stack([self._pass(net, part, images, state, f"{text}, TTA") for images in views])
+        seen = torch.stack([self._pass(net, part, images, states, f"{text}, TTA") for images in views])
         return mix(plain, seen, self.views.share)
 
     def labels(self, part: str) -> Tensor:
@@ -69,10 +72,9 @@ class Passes:
         rule = self._rule("train")
         return islice(self._load("train", rule), min(batches, rule.n // rule.batch_size or 1))
 
-    def _pass(self, net: nn.Module, part: str, images: Iterator[Tensor], state: State | None, text: str) -> Tensor:
-        there = None if state is None else {name: tensor.to(self.device) for name, tensor in state.items()}
+    def _pass(self, net: nn.Module, part: str, images: Iterator[Tensor], states: States, text: str) -> Tensor:
         with self.precision():
-            return probabilities(net, bar(images, text, self._count(part)), there)
+            return each_probabilities(net, bar(images, text, self._count(part)), states)
 
     def _images(self, part: str, view: int | None = None) -> Iterator[Tensor]:
         rule = self._rule(part, None if view is None else self.data.seed)

@@ -46,8 +46,23 @@ def horizon(settings: Settings, counts: Counts) -> Horizon:
 
 
 def bound(settings: Settings, run: Horizon) -> BoundSchedule:
-    """The schedule over that horizon; a run cut short by ``max_steps`` has the whole of it, in small."""
-    return settings.schedule.bind(run, stretch=settings.cuts_short(run))
+    """The schedule over that horizon; a run cut short by ``max_steps`` has the whole of it, in small.
+
+    Raises:
+        ValueError: where it does not fit, with what makes the run as long as it is.
+    """
+    try:
+        return settings.schedule.bind(run, stretch=settings.cuts_short(run))
+    except ValueError as error:
+        raise ValueError(f"{error} ({_length(settings, run)})") from error
+
+
+def _length(settings: Settings, run: Horizon) -> str:
+    """The keys behind the steps of a run, for an error."""
+    if run.steps == settings.trainer.max_steps:
+        return f"trainer.max_steps={run.steps}"
+    length = f"{run.lengths[0]} step{'s' * (run.lengths[0] != 1)} an epoch"
+    return f"epochs={settings.epochs:g}, data.batch_size={settings.data.batch_size}: {length}"
 
 
 def timeline(settings: Settings, plan: BoundSchedule, title: str, rates: dict[str, float] | None = None) -> Timeline:

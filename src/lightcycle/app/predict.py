@@ -104,15 +104,16 @@ def as_csv(rows: list[Row]) -> str:
 
 
 def draw(saved: Saved, wanted: Inputs, read: list[Row], most: int, path: Path) -> None:
-    """The contact sheet: as the net sees them, the images it is least sure of where there are too many for it."""
+    """The contact sheet: images as the net sees them, those it is least sure of first, as many as it holds."""
     path.unlink(missing_ok=True)  # of an earlier look at other images
-    shown = sorted(sorted(read, key=lambda row: row["probability"])[:most], key=lambda row: row["file"])
+    shown = sorted(read, key=lambda row: row["probability"])[:most]
     if not shown:
         return
-    few = "" if len(shown) == len(read) else f": the {len(shown)} of {len(read):,} images it is least sure of"
+    few = "all" if len(shown) == len(read) else f"{len(shown)} of"
+    title = f"{saved.folder.name}, {few} {len(read):,} images, the least sure first"
     texts = [f"{row['class']} ({row['probability']:.2f})\n{Path(row['file']).name}" for row in shown]
     images = [wanted.read(row["file"]).numpy() for row in shown]
-    write_bytes(path, contact_sheet_png(images, texts, f"{saved.folder.name} says{few}"))
+    write_bytes(path, contact_sheet_png(images, texts, title))
 
 
 def tell(rows: list[Row], read: list[Row], out: Path) -> None:

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightcycle.app import settings as run
 from lightcycle.app.layers import plain
 from lightcycle.app.say import sentence, unknown, yaml
-from lightcycle.app.schema import PROJECT
+from lightcycle.app.schema import PROJECT, typed
 from lightcycle.app.settings import Settings
 from lightcycle.data.rules import check_same_images
 from lightcycle.schedules import SCHEDULES
@@ -36,6 +36,7 @@ def read(config: DictConfig) -> list[Settings]:
     _check_list(entries)
     if entries == PLAIN:
         return [run.read(config)]
+    _check_epochs(config, entries)
     stages: list[Settings] = []
     for entry in entries:
         stages.append(_read(config, entry, entries, stages))
@@ -55,6 +56,17 @@ def _check_list(entries: list[Any]) -> None:
     names = [entry["name"] for entry in entries]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"two of recipe.stages are called {twice[0]}; give each a name of its own")
+
+
+def _check_epochs(config: DictConfig, entries: list[Any]) -> None:
+    """Refuses a length that was asked for and that no stage would take."""
+    if "epochs" in typed() and config.epochs is not None and all("epochs" in entry for entry in entries):
+        lengths = ", ".join(f"{entry['name']} {yaml(entry['epochs'])}" for entry in entries)
+        raise ValueError(
+            f"epochs={config.epochs:g} changes nothing here, since each stage of this recipe has a length of its own "
+            f"({lengths}); set that of a stage, counted from 0: recipe.stages.{len(entries) - 1}.epochs="
+            f"{config.epochs:g}"
+        )
 
 
 def _read(config: DictConfig, entry: dict[str, Any], entries: list[Any], before: list[Settings]) -> Settings:

@@ -126,6 +126,18 @@ def check_net(settings: Settings, net: nn.Module, counts: Counts) -> None:
     )
 
 
+def beyond(settings: Settings, counts: Counts) -> list[str]:
+    """What to say of sizes larger than those of the images that judge the net."""
+    plan, judged = bound(settings, counts), pair(settings.data.eval_size) or tuple(counts.size)
+    if plan is None or all(side <= limit for side, limit in zip(plan.sizes[-1], judged, strict=True)):
+        return []
+    (height, width), (high, wide) = plan.sizes[-1], judged
+    return [
+        f"{KEY} ends at {height}x{width} px, and the net is validated and tested at {high}x{wide}; end there, or set "
+        f"data.eval_size=[{height},{width}]"
+    ]
+
+
 def check_graphs(settings: Settings, counts: Counts) -> None:
     """Refuses to compile for more sizes than torch does, which would go on uncompiled.
 

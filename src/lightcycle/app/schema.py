@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from lightcycle.app.perf import PerfConfig
@@ -101,6 +102,12 @@ def register() -> None:
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
     OmegaConf.register_new_resolver("direction", direction, replace=True)
     OmegaConf.register_new_resolver("started", started, use_cache=True, replace=True)
+
+
+def typed() -> set[str]:
+    """The keys on the command line, or those of this job of a sweep."""
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return {override.partition("=")[0].lstrip("+") for override in overrides}
 
 
 def direction(metric: str) -> str:

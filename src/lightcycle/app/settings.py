@@ -22,9 +22,9 @@ DEFAULT_EPOCHS = 7.0
 class Settings:
     """One run, checked: typed objects beside the config they came from.
 
-    With ``lr=auto`` the rate is the optimizer's usual one until the finder has found another. Of a run of several
-    stages these are the settings of one: its name, its number from 0, how many there are, and whether it ``carries``
-    on with the rate of the stage before.
+    With ``lr=auto`` the rate is ``unfound`` until the finder has found another. Of a run of several stages these are
+    the settings of one: its name, its number from 0, how many there are, and whether it ``carries`` on with the rate of
+    the stage before.
     """
 
     config: DictConfig
@@ -66,7 +66,7 @@ def read(config: DictConfig) -> Settings:
     check(config, parts)
     schedule, epochs = fitted(parts["schedule"], config.epochs)
     finds = config.lr == "auto"
-    lr = parts["optimizer"].lr if finds else learning_rate(config.lr)
+    lr = unfound(parts["optimizer"], parts["model"]) if finds else learning_rate(config.lr)
     return Settings(config=config, **{**parts, "schedule": schedule}, lr=lr, epochs=epochs, finds_lr=finds)
 
 
@@ -82,6 +82,19 @@ def fitted(schedule: Schedule, epochs: float | None) -> tuple[Schedule, float]:
     if not 0 < epochs < math.inf:
         raise ValueError(f"epochs must be > 0 (got {epochs:g}); leave it out to get the schedule's own length")
     return (schedule.stretched() if schedule.misfit(epochs) and schedule.epochs else schedule), epochs
+
+
+def unfound(optimizer: OptimizerConfig, model: Any) -> float:
+    """The rate of ``lr=auto`` until one is found, and where none is: the optimizer's usual one.
+
+    Of trained weights, which a net's usual rate from scratch would tear, it is a tenth of that.
+
+    >>> from lightcycle.models.config import TorchvisionConfig
+    >>> from lightcycle.models.optimizer_config import SGDConfig
+    >>> unfound(SGDConfig(), TorchvisionConfig()), unfound(SGDConfig(), TorchvisionConfig(weights="DEFAULT"))
+    (0.1, 0.01)
+    """
+    return optimizer.lr / 10 if getattr(model, "weights", None) else optimizer.lr
 
 
 def learning_rate(lr: Any) -> float:

@@ -100,7 +100,8 @@ class ParamScheduler(Callback):
             now = self._resume(restored, now)
             restored_rates = base_lrs(trainer.optimizers[0])
             if restored_rates != self._configured:
-                rank_zero_info(f"resumed with the checkpoint's base rates {restored_rates}, not {self._configured}")
+                then, here = _few(restored_rates), _few(self._configured)
+                rank_zero_info(f"resumed with the checkpoint's base rates {then}, not {here}")
         self.clock.horizon = now  # a run that is resumed twice follows the same plan
         self.plan = self.schedule.bind(now, stretch=self.stretch or self.clock.is_cut_short(trainer))
         self._last_step = -1
@@ -202,6 +203,15 @@ def refuse_other_hands(trainer: Trainer, pl_module: LightningModule) -> None:
 def base_lrs(optimizer: torch.optim.Optimizer) -> list[float]:
     """The base rate of every group; its rate, where no schedule has told the two apart."""
     return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+
+
+def _few(rates: list[float]) -> str:
+    """Rates to read: each once, in three digits.
+
+    >>> _few([0.0024770763559917113, 0.0024770763559917113, 0.1])
+    '0.00248, 0.1'
+    """
+    return ", ".join(dict.fromkeys(f"{rate:.3g}" for rate in rates))
 
 
 def set_lr(group: dict[str, Any], value: float) -> None:

@@ -5,11 +5,14 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+VAL_LOSS = "val/loss"
+"""The metric that the picture draws beside the training loss, where the module logs it."""
+
 _FLUSH = 64  # steps between two copies of the losses from the device
 
 
 class Recorder(Callback):
-    """Remembers rates, momentum, training loss and the watched metric, thinned to a bounded number of points.
+    """Remembers rates, momentum, both losses and the watched metric, thinned to a bounded number of points.
 
     Values are read back from the optimizer after the step, so that they are what was trained with. The record is in
     the checkpoint: a resumed run shows the whole picture. Rates also go to the loggers, as ``lr`` (or ``lr/GROUP``
@@ -27,8 +30,8 @@ class Recorder(Callback):
         self.stride = 1
         self.points: list[tuple[int, list[float], float | None, float]] = []  # step, lr per group, momentum, loss
         self.validations: list[tuple[int, float]] = []  # steps done, metric
+        self.val_losses: list[tuple[int, float]] = []  # steps done, loss
         self.groups: list[str] = []
-        self.resumed_at = 0  # steps that were done when this process began
         self.validated_at = -1  # steps that were done at the latest validation
         self._waiting: list[tuple[int, list[float], float | None, torch.Tensor]] = []
         self._step, self._outputs = -1, None  # the latest step, and what its training_step gave
@@ -39,7 +42,7 @@ class Recorder(Callback):
                 logger, "forget_after"
             ):  # rows of a run that was cut off behind the checkpoint, or of an older run
                 logger.forget_after(trainer.global_step - 1)
-        optimizer, self.resumed_at, self._step = trainer.optimizers[0], trainer.global_step, trainer.global_step - 1
+        optimizer, self._step = trainer.optimizers[0], trainer.global_step - 1
         self.groups = [group.get("name", f"group {i}") for i, group in enumerate(optimizer.param_groups)]
 
     def on_train_batch_end(
@@ -76,8 +79,9 @@ class Recorder(Callback):
         if trainer.sanity_checking:
             return
         self.validated_at = trainer.global_step
-        if (value := trainer.callback_metrics.get(self.watch)) is not None:
-            self.validations.append((trainer.global_step, float(value)))
+        for name, points in ((self.watch, self.validations), (VAL_LOSS, self.val_losses)):
+            if (value := trainer.callback_metrics.get(name)) is not None:
+                points.append((trainer.global_step, float(value)))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._flush()
@@ -105,11 +109,13 @@ class Recorder(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         self._flush()
-        return {"stride": self.stride, "points": self.points, "validations": self.validations}
+        kept = ("stride", "points", "validations", "val_losses")
+        return {name: getattr(self, name) for name in kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.stride = state_dict["stride"]
         self.points, self.validations = list(state_dict["points"]), list(state_dict["validations"])
+        self.val_losses = list(state_dict.get("val_losses", []))  # older checkpoints have none
 
 
 def _applied(trainer: Trainer) -> tuple[list[float], float | None]:

@@ -1,7 +1,7 @@
 """Several models as one, as plain functions on tensors: snapshots on disk, averages of predictions, views of images."""
 
 from lightcycle.ensembling.average import BY, choose_last, combine, disagreement, fit_weights
-from lightcycle.ensembling.ensemble import Ensemble, probabilities
+from lightcycle.ensembling.ensemble import Ensemble, each_probabilities, probabilities
 from lightcycle.ensembling.members import Snapshot, host_copy, load_snapshot, save_snapshot, snapshots
 from lightcycle.ensembling.tta import FIXED, mix, tta
 from lightcycle.ensembling.weights import average_weights, averaged
@@ -16,6 +16,7 @@ __all__ = [
     "choose_last",
     "combine",
     "disagreement",
+    "each_probabilities",
     "fit_weights",
     "host_copy",
     "load_snapshot",

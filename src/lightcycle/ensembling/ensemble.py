@@ -118,13 +118,36 @@ def probabilities(model: nn.Module, batches: Iterable[Any], state: Mapping[str, 
     >>> probabilities(nn.Linear(1, 2), [torch.ones(3, 1), [torch.ones(1, 1), torch.zeros(1)]]).shape
     torch.Size([4, 2])
     """
+    return each_probabilities(model, batches, [state])[0]
+
+
+def each_probabilities(
+    model: nn.Module, batches: Iterable[Any], states: Sequence[Mapping[str, Tensor] | None]
+) -> Tensor:
+    """What several weights of a model predict, ``(states, n, classes)``: the batches, which cost more, are read once.
+
+    Args:
+        model, batches: as for ``probabilities``.
+        states: of weights, in memory of any kind: each goes to the images' device when its turn comes; ``None`` is the
+            model's own.
+
+    >>> other = {"weight": torch.zeros(2, 1), "bias": torch.zeros(2)}
+    >>> each_probabilities(nn.Linear(1, 2), [torch.ones(3, 1)], [None, other])[1].tolist()
+    [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]
+    """
     found = []
     with evaluating(model):
         for batch in batches:
             images = batch if isinstance(batch, Tensor) else batch[0]
-            logits = model(images) if state is None else functional_call(model, dict(state), (images,))
-            found.append(logits.float().softmax(-1).cpu())
-    return torch.cat(found)
+            said = [_logits(model, images, state).float().softmax(-1).cpu() for state in states]
+            found.append(torch.stack(said))
+    return torch.cat(found, dim=1)
+
+
+def _logits(model: nn.Module, images: Tensor, state: Mapping[str, Tensor] | None) -> Tensor:
+    if state is None:
+        return model(images)
+    return functional_call(model, {name: tensor.to(images.device) for name, tensor in state.items()}, (images,))
 
 
 def _stack(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

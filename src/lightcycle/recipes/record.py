@@ -30,9 +30,9 @@ class StageRecord:
         depth: (step of the stage, layer groups that train from there on); empty where all do.
         cycle_ends: steps of the stage done at the planned ends of cycles.
         points: (step of the run, rate of each group, momentum or `None`, training loss).
-        validations: (steps of the run done, value of `watch`).
+        validations: (steps of the run done, value of `watch`); `val_losses` likewise of `val/loss`.
         figures: every metric at the end of the stage.
-        seconds: of this process; `resumed_at` is the step of the run it began with.
+        seconds: spent on these steps; of a process that was cut off, those up to the checkpoint that was resumed.
         lr_find: what the LR finder found.
         interrupted: whether somebody stopped it.
     """
@@ -54,10 +54,10 @@ class StageRecord:
     cycle_ends: list[int] = field(default_factory=list)
     points: list[tuple[int, list[float], float | None, float]] = field(default_factory=list)
     validations: list[tuple[int, float]] = field(default_factory=list)
+    val_losses: list[tuple[int, float]] = field(default_factory=list)
     watch: str = "val/acc"
     figures: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
-    resumed_at: int = 0
     lr_find: list[dict[str, Any]] = field(default_factory=list)
     interrupted: bool = False
 
@@ -92,6 +92,7 @@ def read(path: Path) -> StageRecord:
     record = StageRecord(**{name: value for name, value in data.items() if name in known})
     record.points = [(step, lrs, momentum, _number(loss)) for step, lrs, momentum, loss in record.points]
     record.validations = [(step, _number(value)) for step, value in record.validations]
+    record.val_losses = [(step, _number(value)) for step, value in record.val_losses]
     return record
 
 

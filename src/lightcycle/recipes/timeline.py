@@ -18,7 +18,7 @@ def applied(record: StageRecord, schedule: Schedule, title: str = "", moves: boo
         title: of the picture.
         moves: whether the optimizer has a momentum that a schedule can move.
     """
-    plan, start, places = bound(record, schedule), record.first_step, lines(record.groups)
+    plan, start, places = bound(record, schedule), record.first_step, lines(record.groups, record.ratios)
     run = plan.horizon
     base = [_at(record.rates, start + step) * plan.factor(step) for step in range(run.steps)]
     momentum = [plan.momentum(step) for step in range(run.steps)]
@@ -36,6 +36,7 @@ def applied(record: StageRecord, schedule: Schedule, title: str = "", moves: boo
         loss=[(p[0], p[3]) for p in points],
         val=[(step - start, value) for step, value in record.validations],
         val_name=record.watch,
+        val_loss=[(step - start, value) for step, value in record.val_losses],
     )
 
 
@@ -45,12 +46,16 @@ def bound(record: StageRecord, schedule: Schedule) -> BoundSchedule:
     return schedule.bind(run, stretch=record.stretch)
 
 
-def lines(groups: Sequence[str]) -> dict[str, int]:
+def lines(groups: Sequence[str], ratios: Sequence[float]) -> dict[str, int]:
     """What has a line in the picture, and the place of its rate: layer groups, or the optimizer's groups without any.
 
-    >>> lines(["stem/decay", "stem/no_decay", "head/decay"]), lines(["decay", "no_decay"])
-    ({'stem': 0, 'head': 2}, {'decay': 0, 'no_decay': 1})
+    Which parameters decay is no matter of rates: where that alone tells groups apart, one line stands for all.
+
+    >>> lines(["stem/decay", "stem/no_decay", "head/decay"], [0.1, 0.1, 1.0]), lines(["decay", "no_decay"], [1.0, 1.0])
+    ({'stem': 0, 'head': 2}, {'all': 0})
     """
+    if {*groups} <= {"decay", "no_decay"} and len({*ratios}) == 1:
+        return {"all": 0}
     names = [name.rpartition("/")[0] or name for name in groups]
     return {name: names.index(name) for name in dict.fromkeys(names)}
 
@@ -103,6 +108,7 @@ def joined(title: str, names: Sequence[str], timelines: Sequence[Timeline]) -> T
         loss=_shifted(parts, lambda t: t.loss),
         val=_shifted(parts, lambda t: t.val),
         val_name=timelines[-1].val_name,
+        val_loss=_shifted(parts, lambda t: t.val_loss),
     )
 
 

@@ -35,13 +35,24 @@ class RecordWriter(Callback):
             path = self.folder / FOLDER / f"{stem(self.mark.index, self.mark.name)}.ckpt"
             save_whole(trainer, path, weights_only=True)
 
+    @property
+    def seconds(self) -> float:
+        """Those of this process, and those of the processes before it up to the checkpoint that was resumed."""
+        return time.perf_counter() - self._began
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._began -= state_dict["seconds"]
+
     def interrupted(self, trainer: Trainer) -> None:
         """Writes what happened so far, if anything did."""
         if the(ParamScheduler, trainer).plan is not None and trainer.optimizers and self.record is None:
             self._write(trainer, interrupted=True)
 
     def _write(self, trainer: Trainer, interrupted: bool = False) -> None:
-        self.record = recorded(trainer, self.mark, time.perf_counter() - self._began)
+        self.record = recorded(trainer, self.mark, self.seconds)
         self.record.interrupted = interrupted
         if trainer.is_global_zero:
             self.record.write(self.folder)
@@ -71,10 +82,10 @@ def recorded(trainer: Trainer, mark: StageMark, seconds: float) -> StageRecord:
         cycle_ends=list(plan.cycle_ends),
         points=seen.points,
         validations=seen.validations,
+        val_losses=seen.val_losses,
         watch=seen.watch,
         figures={**numbers(trainer.callback_metrics), **kept},
         seconds=seconds,
-        resumed_at=seen.resumed_at,
         lr_find=found,
     )
 

@@ -8,7 +8,9 @@ from html import escape
 from lightcycle.report.table import cell
 
 WIDTH, HEIGHT = 360, 150  # of the drawing; the page scales it
-LEFT, RIGHT, TOP, BOTTOM = 38, 322, 30, 118  # where the dots may be
+LEFT, RIGHT, TOP, BOTTOM = 38, 322, 30, 108  # where the dots may be
+RIM = 128  # the line below them
+ROOM = 40  # that a value takes
 MOST = 8  # dots that can all have their value and their name beside them
 LETTERS, LONGEST = 44, 12  # of the names below: side by side, and of the one at the rim
 
@@ -17,8 +19,8 @@ LETTERS, LONGEST = 44, 12  # of the names below: side by side, and of the one at
 class Chart:
     """One value per label, as dots on a line from left to right.
 
-    With many values only the first, the last, the lowest and the highest are written out. A value of None, NaN or
-    infinity has no dot.
+    With many values only the first and the last are written out, and the lowest and the highest where there is room.
+    A value of None, NaN or infinity has no dot.
 
     Args:
         caption: what is drawn; read aloud, with every value, to who cannot see it.
@@ -43,7 +45,7 @@ class Chart:
     def html(self) -> str:
         dots = self._dots()
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in dots)
-        body = f'<line class="rim" x1="{LEFT - 12}" x2="{RIGHT + 12}" y1="{BOTTOM + 8}" y2="{BOTTOM + 8}"/>'
+        body = f'<line class="rim" x1="{LEFT - 12}" x2="{RIGHT + 12}" y1="{RIM}" y2="{RIM}"/>'
         body += f'<polyline class="line" points="{line}"/>' if len(dots) > 1 else ""
         body += "".join(f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y, _ in dots)
         body += "".join(self._texts(dots))
@@ -65,21 +67,47 @@ class Chart:
         ]
 
     def _texts(self, dots: list[tuple[float, float, int]]) -> list[str]:
-        """The value above a dot, the label below the line."""
+        """The value beside a dot, the label below all."""
         if not dots:
             return []
-        by_height = sorted(dots, key=lambda dot: dot[1])
-        named = dots if len(dots) <= MOST else sorted({dots[0], dots[-1], by_height[0], by_height[-1]})
+        named = dots if len(dots) <= MOST else _notable(dots)
         letters = min(max(LETTERS // len(named), 3), LONGEST)
-        texts = [f'<text x="{x:.1f}" y="{y - 8:.1f}" text-anchor="middle">{self._value(i)}</text>' for x, y, i in named]
-        return texts + [
+        ys = [y for _, y, _ in dots]
+        ys = [ys[min(1, len(ys) - 1)], *ys, ys[max(len(ys) - 2, 0)]]  # beyond its ends a line goes back as it came
+        sides = {dot: _side(*ys[at : at + 3]) for at, dot in enumerate(dots)}
+        return [self._beside(dot, *sides[dot]) for dot in named] + [
             f'<text class="soft" x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{self._label(i, letters)}</text>'
             for x, _, i in named
         ]
 
-    def _value(self, number: int) -> str:
-        return escape(cell(float(self.values[number])))
+    def _beside(self, dot: tuple[float, float, int], below: int, anchor: str) -> str:
+        x, y, number = dot
+        value = escape(cell(float(self.values[number])))
+        return f'<text x="{x:.1f}" y="{y + below:.1f}" text-anchor="{anchor}">{value}</text>'
 
     def _label(self, number: int, letters: int) -> str:
         label = str(self.labels[number])
         return escape(label if len(label) <= letters else f"{label[: letters - 1]}…")
+
+
+def _notable(dots: list[tuple[float, float, int]]) -> list[tuple[float, float, int]]:
+    """The first and the last, and the highest and the lowest where there is room beside the others."""
+    named = [dots[0], dots[-1]]
+    by_height = sorted(dots, key=lambda dot: dot[1])
+    for dot in (by_height[0], by_height[-1]):
+        if all(abs(dot[0] - other[0]) > ROOM for other in named):
+            named.append(dot)
+    return named
+
+
+def _side(before: float, here: float, after: float) -> tuple[int, str]:
+    """Where a value stands so that the line does not cross it: pixels below its dot, and which end of it is there.
+
+    >>> _side(3.0, 2.0, 1.0), _side(1.0, 2.0, 1.0), _side(2.0, 1.0, 2.0)  # on a rise, in a valley, on a peak
+    ((-8, 'end'), (16, 'middle'), (-8, 'middle'))
+    """
+    if before > here > after:
+        return -8, "end"
+    if before < here < after:
+        return -8, "start"
+    return (16 if here >= max(before, after) and before + after < 2 * here else -8), "middle"

@@ -33,6 +33,23 @@ def thin(x: Sequence[float], y: Sequence[float], keep: Iterable[int] = (), limit
     return x[kept], y[kept]
 
 
+def parted(x: np.ndarray, y: np.ndarray, spans: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """A line with a gap (NaN) behind each span; the last value of each holds for its whole step.
+
+    Args:
+        x, y: the line's points, `(points,)` each.
+        spans: (first step, step behind the last); with none the line is left as it is.
+
+    >>> x, y = parted(np.array([0.0, 1.0, 2.0]), np.array([0.1, 0.2, 0.9]), [(0, 2), (2, 3)])
+    >>> x.tolist(), y.tolist()
+    ([0.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0], [0.1, 0.2, 0.2, nan, 0.9, 0.9, nan])
+    """
+    line = np.stack([x, y])
+    pieces = [line[:, (x >= start) & (x < stop)] for start, stop in spans]
+    ended = [np.hstack([own, [[own[0, -1] + 1] * 2, [own[1, -1], np.nan]]]) for own in pieces if own.size]
+    return tuple(np.hstack(ended)) if ended else (x, y)
+
+
 def _extremes(y: np.ndarray, stretches: int) -> np.ndarray:
     """Positions of the lowest and the highest value in each of `stretches` equal stretches."""
     length = -(-len(y) // stretches)

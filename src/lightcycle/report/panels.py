@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.ticker import MaxNLocator
 
-from lightcycle.report.lines import smooth, thin
+from lightcycle.report.lines import parted, smooth, thin
 
 if TYPE_CHECKING:
     from lightcycle.report.timeline import Points, Timeline
@@ -65,35 +65,45 @@ def track(points: Points):
 
 
 def loss(axes: Axes, timeline: Timeline) -> None:
-    """The training loss as it came and smoothed, with the validation loss where that is watched."""
+    """The training loss as it came and smoothed, with the validation loss where there is one."""
     steps, losses = _columns(timeline.loss)
+    name, points = timeline.validation_loss
     if len(losses):
         line = smooth(losses, window=len(losses) // 40)
         axes.plot(*thin(steps, losses), color="#b9b9b9", linewidth=0.8, label="train", gid="loss", **_dots(losses))
         axes.plot(*thin(steps, line), color=INK, linewidth=1.6, label="train, smoothed", gid="smooth")
-    if timeline.val and timeline.val_name.endswith("loss"):
-        validation(axes, timeline)
-    _loss_limits(axes, np.append(losses, [value for _, value in timeline.val if timeline.val_name.endswith("loss")]))
+    if name:
+        _validation(axes, points, name)
+    _loss_limits(axes, losses, _columns(points)[1])
     axes.legend(loc="upper right", ncols=3, frameon=False, fontsize=8)
 
 
 def validation(axes: Axes, timeline: Timeline) -> None:
     """The watched metric."""
+    _validation(axes, timeline.val, timeline.val_name)
+
+
+def _validation(axes: Axes, points: Points, name: str) -> None:
     look = {"color": VERMILION, "linewidth": 1.4, "marker": "o", "markersize": 3.5}
-    axes.plot(*_columns(timeline.val), label=timeline.val_name, gid="val", **look)
+    axes.plot(*_columns(points), label=name, gid="val", **look)
 
 
 def _plan_and_fact(axes: Axes, timeline: Timeline, plan, applied, *, color, label: str) -> None:
-    """The plan wide and pale once there is a fact to compare it with, the fact thin and dark on top of it."""
-    around_ends = [step for end in timeline.cycle_ends for step in (end - 1, end)]
+    """The plan wide and pale once there is a fact to compare it with, the fact thin and dark on top of it.
+
+    Each stage has a line of its own, since no value lies between the last of one and the first of the next.
+    """
+    spans = [(start, stop) for _, start, stop in timeline.stages]
+    ends = [*timeline.cycle_ends, *(stop for _, stop in spans)]
+    around_ends = [step for end in ends for step in (end - 1, end)]
     steps, values = applied
     if len(plan):
         look = {"linewidth": 5.5, "alpha": 0.35} if len(values) else {"linewidth": 2}
-        x, y = thin(range(len(plan)), plan, around_ends)
+        x, y = parted(*thin(range(len(plan)), plan, around_ends), spans)
         axes.plot(x, y, color=color, label=label, gid="plan", **look, **_dots(plan))
     if len(values):
         dark = [0.6 * channel for channel in to_rgb(color)]
-        x, y = thin(steps, values, np.flatnonzero(np.isin(steps, around_ends)))
+        x, y = parted(*thin(steps, values, np.flatnonzero(np.isin(steps, around_ends))), spans)
         axes.plot(x, y, color=dark, linewidth=1.3, label=label, gid="applied", zorder=3, **_dots(values))
 
 
@@ -124,12 +134,13 @@ def _lr_scale(axes: Axes, values: np.ndarray) -> None:
         axes.set_ylim(0, peak * 1.08)
 
 
-def _loss_limits(axes: Axes, values: np.ndarray) -> None:
-    """A few spikes must not flatten the rest of the line."""
-    finite = values[np.isfinite(values)]
+def _loss_limits(axes: Axes, losses: np.ndarray, validation: np.ndarray) -> None:
+    """A few spikes must not flatten the rest of the line; a validation loss may take as much room again."""
+    finite, others = losses[np.isfinite(losses)], validation[np.isfinite(validation)]
     if len(finite) < 50 or finite.min() == finite.max():
         return
-    low, high = finite.min(), np.quantile(finite, 0.995)
+    low, high = np.append(others, finite).min(), np.quantile(finite, 0.995)
+    high = max(high, min(others.max(initial=high), high + (high - low)))
     axes.set_ylim(low - 0.05 * (high - low), high + 0.15 * (high - low))
 
 

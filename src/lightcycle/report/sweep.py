@@ -25,6 +25,7 @@ class Setting:
         values: what makes the setting, in the order of the sweep's keys.
         figures: name -> one number per run.
         curves: per run, (epochs done, watched metric).
+        runs: the name of each.
 
     >>> setting = Setting(("sgdr",), {"val/acc": [0.9, 0.92]})
     >>> setting.said("val/acc"), setting.said("test/acc"), setting.name(["schedule"])
@@ -34,6 +35,7 @@ class Setting:
     values: tuple[str, ...]
     figures: Mapping[str, Sequence[float]] = field(default_factory=dict)
     curves: Sequence[Curve] = field(default_factory=list)
+    runs: Sequence[str] = ()
 
     def mean(self, figure: str) -> float | None:
         """Over the runs; None where the figure is missing."""
@@ -53,6 +55,11 @@ class Setting:
     def n(self) -> int:
         """The number of runs."""
         return max((len(values) for values in self.figures.values()), default=0)
+
+    @property
+    def run(self) -> str | None:
+        """The name of its run; None where there are several."""
+        return self.runs[0] if len(self.runs) == 1 else None
 
     def name(self, keys: Sequence[str]) -> str:
         """The setting in a legend: its value, or key=value where several differ."""
@@ -84,16 +91,18 @@ def write_sweep(
     write_text(folder / "sweep.csv", as_csv(settings, keys))
     draw_sweep(settings, keys, metric, folder / "sweep.png")
     shown = [name for name in dict.fromkeys(["test/acc", metric, "seconds"]) if _any_has(settings, name)]
-    rows = table(settings, shown)
+    header, rows = [*keys, "n", *shown], table(settings, shown)
+    if any(setting.run for setting in settings):
+        header, rows = [*header, "run"], [[*row, each.run] for row, each in zip(rows, settings, strict=True)]
     body = [
-        Section("Settings", [Table("mean ± sd over the seeds, n runs each", [*keys, "n", *shown], rows)]),
+        Section("Settings", [Table("mean ± sd over the seeds, n runs each", header, rows)]),
         Section("Curves", [Picture(f"{metric}, mean and sd over the seeds, and against time", folder / "sweep.png")]),
         Section("Without figures", [Table("", ["run", "why"], others)] if others else []),
         Section("How to read it", [Text(ORDER.format(metric=metric))]),
     ]
     headline = {f"best {metric}": settings[0].said(metric), "settings": len(settings), "runs": _runs(settings)}
     write_page(folder / "sweep.html", f"Comparison: {what}", headline, body)
-    print_table(f"{what} · best {metric} first", [*keys, "n", *shown], rows)
+    print_table(f"{what} · best {metric} first", header, rows)
     if others:
         print_table("without figures", ["run", "why"], others)
     print(folder / "sweep.html")
@@ -115,18 +124,19 @@ def table(settings: Sequence[Setting], figures: Sequence[str]) -> list[list[Any]
 
 
 def as_csv(settings: Sequence[Setting], keys: Sequence[str]) -> str:
-    """A row per setting: its values, n, then mean and sd of every figure with all their digits.
+    """A row per setting: its values, n, mean and sd of every figure with all their digits, and its run if it is one.
 
     >>> print(as_csv([Setting(("sgdr",), {"val/acc": [0.5, 1.0]})], ["schedule"]), end="")
-    schedule,n,val/acc_mean,val/acc_sd
-    sgdr,2,0.75,0.3535533905932738
+    schedule,n,val/acc_mean,val/acc_sd,run
+    sgdr,2,0.75,0.3535533905932738,
     """
     names = list(dict.fromkeys(name for setting in settings for name in setting.figures))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*keys, "n", *(f"{name}_{what}" for name in names for what in ("mean", "sd"))])
+    writer.writerow([*keys, "n", *(f"{name}_{what}" for name in names for what in ("mean", "sd")), "run"])
     for each in settings:
-        writer.writerow([*each.values, each.n, *(v for name in names for v in (each.mean(name), each.sd(name)))])
+        numbers = [v for name in names for v in (each.mean(name), each.sd(name))]
+        writer.writerow([*each.values, each.n, *numbers, each.run])
     return file.getvalue()
 
 

@@ -39,6 +39,7 @@ class Timeline:
         applied_lr, applied_momentum: what the optimizer really had, as (step, value).
         loss: training loss as (step, loss).
         val: the watched metric as (steps done, value), and its name `val_name`.
+        val_loss: validation loss as (steps done, loss); left out where `val` is a loss itself.
 
     Raises:
         ValueError: `steps` is below 1, or a plan has another length.
@@ -61,6 +62,7 @@ class Timeline:
     loss: Points = field(default_factory=list)
     val: Points = field(default_factory=list)
     val_name: str = "val/acc"
+    val_loss: Points = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -69,6 +71,12 @@ class Timeline:
         for name, plan in plans.items():
             if plan is not None and len(plan) != self.steps:
                 raise ValueError(f"{name} has {len(plan)} values for {self.steps} steps; give one value per step.")
+
+    @property
+    def validation_loss(self) -> tuple[str, Points]:
+        """What belongs beside the training loss: its name and its points, both empty where there is nothing."""
+        name, points = (self.val_name, self.val) if self.val_name.endswith("loss") else ("val/loss", self.val_loss)
+        return (name, points) if points else ("", [])
 
 
 def draw(timeline: Timeline, path: str | os.PathLike) -> Path:
@@ -112,10 +120,9 @@ def _painters(timeline: Timeline) -> dict[str, Callable[[Axes, Timeline], None]]
     if _moves(timeline):
         painters["momentum"] = panels.momentum
     painters |= {name: panels.track(points) for name, points in timeline.tracks.items() if points}
-    beside_loss = timeline.val_name.endswith("loss")  # a validation loss belongs into the panel of the training loss
-    if timeline.loss or (timeline.val and beside_loss):
+    if timeline.loss or timeline.validation_loss[1]:
         painters["loss"] = panels.loss
-    if timeline.val and not beside_loss:
+    if timeline.val and not timeline.val_name.endswith("loss"):
         painters[timeline.val_name] = panels.validation
     return painters
 

@@ -152,8 +152,8 @@ class BoundSchedule:
         for piece, end in zip(self.pieces, edges, strict=True):
             if piece.ends_cycle and end <= start:
                 raise ValueError(
-                    f"{cycles} cycles do not fit into a run of {self.horizon.steps} steps: some would have no step; "
-                    "use fewer cycles or a longer run"
+                    f"schedule.cycles={cycles} does not fit into a run of {self.horizon.steps} "
+                    f"step{'s' * (self.horizon.steps != 1)}: some cycles would have none; use fewer, or a longer run"
                 )
             start = end if piece.ends_cycle else start
 
