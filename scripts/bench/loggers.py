@@ -149,7 +149,7 @@ def play(rounds: int, steps: int, milliseconds: float) -> list[dict[str, dict[st
 def main() -> None:
     parser = arguments("what the loggers cost beside steps of 20 ms")
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=500, help="of an epoch; metrics.csv is written every 500")
+    parser.add_argument("--steps", type=int, default=500, help="of an epoch")
     parser.add_argument("--milliseconds", type=float, default=20.0, help="of a step")
     args = parser.parse_args()
     if args.quick:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lightcycle.app import environment, track
+from lightcycle.app import csv_log, environment, track
 from lightcycle.app.csv_log import CSVLog, read_rows
 from lightcycle.app.track import FLUSH_SECONDS, has_api_key, run_id, scalars, wandb_logger
 from wandb_file import read
@@ -134,16 +134,38 @@ def test_an_unknown_artifact_is_refused(tmp_path):
 
 
 def test_metrics_csv_is_one_record_over_resumes(tmp_path):
-    log = CSVLog(str(tmp_path), every=2)
+    log = CSVLog(str(tmp_path))
     log.log_metrics({"lr": 0.1}, step=0)
     assert not log.path.exists()
     log.log_metrics({"lr": 0.2, "val/acc": 0.5}, step=3)
+    log.flush()
     assert log.path.read_text() == "step,lr,val/acc\n0,0.1,\n3,0.2,0.5\n"
     again = CSVLog(str(tmp_path))
     again.log_metrics({"val/loss": 1.5}, step=3)
     again.log_metrics({"lr": 0.3}, step=7)
     again.finalize("success")
     assert read_rows(log.path) == {0: {"lr": 0.1}, 3: {"lr": 0.2, "val/acc": 0.5, "val/loss": 1.5}, 7: {"lr": 0.3}}
+
+
+def test_writing_metrics_csv_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
+    now, written = 0.0, []
+
+    def write(path, text):  # as long as the file is
+        nonlocal now
+        written.append(now)
+        now += 1e-5 * text.count("\n")
+
+    monkeypatch.setattr(csv_log, "write_text", write)
+    monkeypatch.setattr(csv_log.time, "perf_counter", lambda: now)
+    log, steps = CSVLog(str(tmp_path), share=0.02), 20_000
+    for step in range(steps):
+        now += 0.02
+        log.log_metrics({"lr": 0.1}, step=step)
+        log.save()
+    assert 0.015 * now < now - 0.02 * steps < 0.021 * now
+    assert len(written) > 20
+    log.finalize("success")
+    assert written[-1] > now - 1e-5 * (steps + 2)
 
 
 def test_an_empty_log_writes_no_file(tmp_path):

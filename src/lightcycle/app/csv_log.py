@@ -1,6 +1,7 @@
 """``CSVLog``: metrics.csv, one row per logged step, whole at any moment."""
 
 import csv
+import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,15 @@ class CSVLog(Logger):
 
     Args:
         folder: where ``metrics.csv`` goes.
-        every: rows between two writes; the file is written whole and swapped in, and once more at the end.
+        share: of the time that writing may take. The file is written whole and swapped in: the longer it is, the less
+            often; and with every checkpoint, and at the end.
     """
 
-    def __init__(self, folder: str, every: int = 50) -> None:
+    def __init__(self, folder: str, share: float = 0.01) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
-        self.every = every
+        self.path, self.share = Path(folder) / "metrics.csv", share
         self.rows: dict[int, dict[str, float]] = read_rows(self.path)
-        self._unwritten = 0
+        self._rests_until = 0.0
 
     @property
     def name(self) -> str:
@@ -44,9 +45,6 @@ class CSVLog(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         row = self.rows.setdefault(step or 0, {})
         row.update({name: float(value) for name, value in metrics.items()})
-        self._unwritten += 1
-        if self._unwritten >= self.every:
-            self.save()
 
     def forget_after(self, step: int) -> None:
         """Drops rows of a run that was cut off behind the checkpoint that is now resumed."""
@@ -54,17 +52,26 @@ class CSVLog(Logger):
 
     @rank_zero_only
     def save(self) -> None:
+        """Writes, unless it has just done so: Lightning asks for it after every row."""
+        if time.perf_counter() >= self._rests_until:
+            self.flush()
+
+    @rank_zero_only
+    def flush(self) -> None:
+        """Writes the rows that there are."""
         if not self.rows:
             return
+        began = time.perf_counter()
         names = list(dict.fromkeys(name for row in self.rows.values() for name in row))
         lines = [["step", *names]]
         lines += [[step, *(row.get(name, "") for name in names)] for step, row in sorted(self.rows.items())]
         write_text(self.path, "".join(",".join(map(str, line)) + "\n" for line in lines))
-        self._unwritten = 0
+        ended = time.perf_counter()
+        self._rests_until = ended + (ended - began) / self.share
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        self.save()
+        self.flush()
 
 
 def read_rows(path: Path) -> dict[int, dict[str, float]]:

@@ -61,6 +61,9 @@ def save_whole(trainer: Trainer, path: Path, *, weights_only: bool = False, keep
         keep: where the file goes that was there before.
     """
     temp = path.with_name(f".{path.name}.tmp")
+    for logger in trainer.loggers:
+        if hasattr(logger, "flush"):  # what was logged before the checkpoint is not logged again after a resume
+            logger.flush()
     trainer.save_checkpoint(temp, weights_only=weights_only)
     if trainer.is_global_zero:
         _sync(temp)
