@@ -186,11 +186,13 @@ def test_flat_keys_have_the_choices_in_front():
     ]
 
 
-def test_mistakes_are_one_sentence(tmp_path, monkeypatch):
+def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit, match=r"^error: empty has no run in it; give a folder that train.py has written"):
         main(["empty"])
+    main(["--help"])
+    assert capsys.readouterr().out.startswith("usage: python scripts/compare.py FOLDER")
     with pytest.raises(SystemExit, match=r"^usage: python scripts/compare.py FOLDER"):
         main([])
     (leave(tmp_path / "cut") / "summary.json").unlink()

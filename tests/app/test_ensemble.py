@@ -95,8 +95,8 @@ def test_the_table_is_what_passes_by_hand_give(trained, capsys):
         table["rows"],
         table["disagreement"],
     )
-    assert {"the run's model (last)", "best checkpoint", "mean of the weights of 3"} < set(rows)
-    assert rows["the run's model (last)"]["test"] == rows[f"step {kept[-1].step}"]["test"]
+    assert {"the run's model", "best checkpoint", "mean of the weights of 3"} < set(rows)
+    assert rows["the run's model"]["test"] == rows[f"step {kept[-1].step}"]["test"]
     mean = average_weights(states)  # this net has no BatchNorm
     assert rows["mean of the weights of 3"]["val"] == pytest.approx(acc(*by_hand(run, mean, "val")))
     assert [row[i] for i, row in enumerate(table["disagreement"])] == [0.0] * 3
@@ -137,7 +137,7 @@ def test_tta_beside_the_plain_figures(trained):
         assert f"{part}/acc_ensemble_tta" in run["figures"]
     rows = {row["name"]: row for row in json.loads((run["folder"] / "snapshots" / "table.json").read_text())["rows"]}
     assert rows["ensemble"]["test TTA"] == run["figures"]["test/acc_ensemble_tta"]
-    assert rows["the run's model (last)"]["val TTA"] == run["figures"]["val/acc_tta"]
+    assert rows["the run's model"]["val TTA"] == run["figures"]["val/acc_tta"]
     assert all("test TTA" in row for row in rows.values())
 
 
@@ -190,7 +190,7 @@ def test_limits_hold(trained):
     run = trained(*SNAPSHOT, "trainer.limit_val_batches=1", "trainer.limit_test_batches=0")
     p, y = by_hand(run, run["module"].state_dict(), "val")
     rows = json.loads((run["folder"] / "snapshots" / "table.json").read_text())["rows"]
-    row = next(row for row in rows if row["name"] == "the run's model (last)")
+    row = next(row for row in rows if row["name"] == "the run's model")
     assert row["val"] == pytest.approx(acc(p[:64], y[:64]))
     assert "test" not in row
 

@@ -122,6 +122,35 @@ def test_a_failing_tracker_does_not_end_a_training(offline, monkeypatch, tmp_pat
     assert len(calls) == 1
 
 
+def test_what_wandb_throws_ends_no_training(offline, monkeypatch, tmp_path):
+    import wandb
+
+    for name in ("setup", "finish"):
+        monkeypatch.setattr(wandb, name, lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(wandb, "run", object())
+    log = wandb_logger(str(tmp_path), "p", None, "train", [])
+    with track.closing():
+        track.begin([log], {"lr": 0.1}, {})
+        log.log_metrics({"lr": 0.1}, step=0)
+        log.log_table("curve", columns=["a"], data=[[1]])
+        track.finish([log], tmp_path, {"lr": 0.1}, {})
+    assert log.lost
+
+
+def test_a_mode_from_outside_is_kept_and_said(offline, monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("WANDB_API_KEY", 40 * "0")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with caplog.at_level("INFO"):
+        wandb_logger(str(tmp_path), "p", None, "train", [])
+    assert "W&B records offline (WANDB_MODE=offline); to upload: wandb sync" in caplog.text
+
+
+def test_wandb_still_knows_the_bounds_that_it_is_given():
+    import wandb
+
+    assert track._bounds(wandb.Settings) == {"x_transaction_log_flush_interval": 1, "finish_timeout": 300}
+
+
 def test_an_agent_names_the_run(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_RUN_ID", "named")
     assert run_id(tmp_path, None) == "named"

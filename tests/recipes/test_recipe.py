@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -176,11 +177,31 @@ def test_a_torn_checkpoint_is_passed_over_for_the_one_before_it(tmp_path, capsys
         find(last, ["head", "all"])
 
 
+def test_a_whole_checkpoint_of_objects_is_not_taken_for_a_torn_one(tmp_path):
+    class Keeps(Callback):
+        def state_dict(self):
+            return {"where": Path("a")}
+
+    recipe().fit(toy(), Data(), folder=tmp_path, callbacks=[Keeps()], **QUIET)
+    with pytest.raises(ValueError, match=r"last.ckpt must hold tensors and plain data \(got pathlib.*Path\), since"):
+        find(tmp_path, ["head", "all"])
+
+
+def test_the_place_in_a_stage_is_right_from_the_first_hook_on(tmp_path):
+    class Asks(Callback):
+        def on_fit_start(self, trainer, pl_module):
+            seen.append(stage_of(trainer))
+
+    seen: list = []
+    recipe().fit(toy(), Data(), folder=tmp_path, callbacks=[Asks()], **QUIET)
+    assert [(place.name, place.epoch, place.step) for place in seen] == [("head", 0, 0), ("all", 0, 0)]
+
+
 def test_the_recipe_of_another_run_is_refused(tmp_path):
     recipe().fit(toy(), Data(), folder=tmp_path, **QUIET)
     with pytest.raises(ValueError, match=r"saved in stage 1 \(all\), and this recipe's stages are all, more"):
         find(tmp_path, ["all", "more"])
-    (tmp_path / "summary.json").write_text("{}")
+    (tmp_path / "report.html").write_text("")  # what a run leaves last
     with pytest.raises(ValueError, match="is at the end of its run, and nothing is left to train"):
         recipe().fit(toy(), Data(), folder=tmp_path, resume=tmp_path, **QUIET)
 

@@ -15,13 +15,18 @@ from lightcycle.report.sweep import Setting, write_sweep
 IGNORED = ("seed", "sweep", "resume", "on_resume", "tags", "logger", "monitor", "test", "features_cache", "stages")
 """Keys that do not make another setting."""
 
+USAGE = "usage: python scripts/compare.py FOLDER... [by=schedule,lr] [out=FOLDER]"
+
 
 def main(arguments: Sequence[str]) -> None:
     """``FOLDER... [by=key,key] [out=FOLDER]``: prints the table and writes sweep.csv, sweep.html and sweep.png."""
     folders = [Path(each) for each in arguments if not each.startswith(("by=", "out="))]
     options = dict(each.split("=", 1) for each in arguments if each.startswith(("by=", "out=")))
-    if not folders or {"-h", "--help"} & set(arguments):
-        sys.exit("usage: python scripts/compare.py FOLDER... [by=schedule,lr] [out=FOLDER]")
+    if {"-h", "--help"} & set(arguments):
+        print(USAGE)
+        return
+    if not folders:
+        sys.exit(USAGE)
     try:
         by = [key for key in options.get("by", "").split(",") if key] or None
         compare(folders, Path(options["out"]) if "out" in options else usual(folders), by)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
     from lightcycle.app.settings import Settings
+    from lightcycle.app.tta import TTAConfig
     from lightcycle.data.module import ImageData
     from lightcycle.ensembling import Snapshot
 
@@ -49,15 +50,11 @@ def after_run(
         table), ``snapshots_disagreement`` (of each pair); ``val/acc_tta``, ``test/acc_tta`` and ``..._ensemble_tta``
         where TTA is on; each where there is data for it.
     """
-    kept, parts, tta = snapshots(folder / "snapshots"), _parts(settings, trainer, data), settled(settings.config)
+    kept, parts, tta = snapshots(folder / "snapshots"), looked_at(settings, trainer, data), settled(settings.config)
     if not trainer.is_global_zero or not parts or not (kept or tta):
         return {}
-    data.setup("test" if "test" in parts else "validate")
-    limits = {part: getattr(settings.trainer, f"limit_{part}_batches") for part in parts}
-    limits = dict.fromkeys(parts, 1) if trainer.fast_dev_run else limits
-    device = trainer.strategy.root_device
-    passes = Passes(data, device, tta, trainer.precision_plugin.forward_context, limits)
-    with _on(device, module):
+    passes = passes_of(settings, trainer, data, parts, tta)
+    with on(passes.device, module):
         states = [module.state_dict(), *(one.load() for one in kept)]
         singles = _singles(passes, module, trainer, kept) if kept else {}
         own, *said = _said(passes, module, parts, [*states, *singles.values()])
@@ -67,18 +64,19 @@ def after_run(
             return figures
     members = {column: torch.stack([one[column] for one in said[: len(kept)]]) for column in own}
     singles = dict(zip(singles, said[len(kept) :], strict=True))
-    name = "EMA" if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks) else "last"
+    averaging = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)
+    name = "the run's model (EMA)" if averaging else "the run's model"
     choose_on = "val" if "val" in parts else None
     steps = [one.step for one in kept]
-    rows = ensemble_table(members, labels, steps, {f"the run's model ({name})": own, **singles}, choose_on)
+    rows = ensemble_table(members, labels, steps, {name: own, **singles}, choose_on)
     differ = disagreement(members[parts[0]])
     figures |= _figures(rows, list(own))
     _leave(folder, rows, differ.tolist(), parts, figures, choose_on)
     return figures | {"snapshots": rows, "snapshots_disagreement": differ.tolist()}
 
 
-def _parts(settings: Settings, trainer: Trainer, data: ImageData) -> list[str]:
-    """What is looked at; nothing that the run was told to leave closed."""
+def looked_at(settings: Settings, trainer: Trainer, data: ImageData) -> list[str]:
+    """Which of val and test; nothing that the run was told to leave closed."""
     closed = {
         "val": settings.trainer.limit_val_batches == 0,
         "test": settings.test == "none" or settings.trainer.limit_test_batches == 0,
@@ -86,8 +84,18 @@ def _parts(settings: Settings, trainer: Trainer, data: ImageData) -> list[str]:
     return [part for part in ("val", "test") if getattr(data.counts, part) and not closed[part]]
 
 
+def passes_of(
+    settings: Settings, trainer: Trainer, data: ImageData, parts: list[str], tta: TTAConfig | None = None
+) -> Passes:
+    """Passes as the run made them: on its device, in its precision, over as many batches."""
+    data.setup("test" if "test" in parts else "validate")
+    limits = {part: getattr(settings.trainer, f"limit_{part}_batches") for part in parts}
+    limits = dict.fromkeys(parts, 1) if trainer.fast_dev_run else limits
+    return Passes(data, trainer.strategy.root_device, tta, trainer.precision_plugin.forward_context, limits)
+
+
 @contextmanager
-def _on(device: torch.device, module: nn.Module) -> Iterator[None]:
+def on(device: torch.device, module: nn.Module) -> Iterator[None]:
     """The module where the run trained it, for a while."""
     home = next(module.parameters()).device
     module.to(device)

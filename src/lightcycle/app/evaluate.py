@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -21,6 +22,7 @@ from lightcycle.ensembling.average import accuracy, log_loss
 from lightcycle.models.classifier import Classifier
 from lightcycle.report.files import write_json, write_text
 from lightcycle.report.reliability import calibration
+from lightcycle.report.run_page import page_of
 from lightcycle.report.table import markdown_table, print_table
 
 PARTS = ("val", "test")
@@ -66,7 +68,7 @@ def look(saved: Saved, module: Classifier, passes: Passes, config: DictConfig) -
             rows.append(figures(name, tta.views, both, labels, time.perf_counter() - began))
     shown = config.pictures or ("ensemble" if "ensemble" in predictions else next(iter(predictions)))
     found = {"images": len(labels), "members": members, "rows": rows, "pictures": shown}
-    return found | draw(saved, data, part, predictions[shown], labels, shown, config.wrong)
+    return found | draw(saved.folder, data, part, predictions[shown], labels, shown, config.wrong)
 
 
 def choose_members(saved: Saved, module: Classifier, passes: Passes) -> int:
@@ -91,14 +93,21 @@ def figures(name: str, views: str | None, p: Tensor, labels: Tensor, seconds: fl
 
 
 def tell(saved: Saved, part: str, found: dict[str, Any], tta: TTAConfig | None) -> None:
-    """evaluate.json and evaluate.md, which keep what was found of the other part, and the table on the terminal."""
-    path = saved.folder / "evaluate.json"
+    """The files, the run's page made anew, and the table on the terminal."""
+    keep(saved.folder, part, found)
+    if (saved.folder / "report.html").is_file():
+        page_of(saved.folder)
+    print_table(f"{saved.folder.name}, {found['images']:,} {part} images", HEADER, _cells(found))
+    print(*remarks(part, found, tta), saved.folder / "evaluate.md", sep="\n")
+
+
+def keep(folder: Path, part: str, found: dict[str, Any]) -> None:
+    """Writes evaluate.json and evaluate.md; what was found of the other part stays."""
+    path = folder / "evaluate.json"
     both = {**(json.loads(path.read_text()) if path.is_file() else {}), part: found}
     write_json(path, both)
     text = "\n".join(_markdown(name, both[name]) for name in PARTS if name in both)
-    write_text(saved.folder / "evaluate.md", f"# {saved.folder.name}\n\n{text}")
-    print_table(f"{saved.folder.name}, {found['images']:,} {part} images", HEADER, _cells(found))
-    print(*remarks(part, found, tta), saved.folder / "evaluate.md", sep="\n")
+    write_text(folder / "evaluate.md", f"# {folder.name}\n\n{text}")
 
 
 def remarks(part: str, found: dict[str, Any], tta: TTAConfig | None) -> list[str]:

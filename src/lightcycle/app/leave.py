@@ -1,6 +1,5 @@
 """What a run leaves in its folder: summary.json, the timeline with what happened, the page, the short table."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,6 @@ def files(
     summary = summarize(stages, choices, trainer, records, figures)
     title = overview.headline(stages, choices)
     summary["title"] = title
-    if "snapshots" in summary:
-        summary["snapshots"] = members(folder)
     write_json(folder / "summary.json", summary)
     draw(applied_timeline(stages, records, title), folder / "timeline.png")
     if summary["lr_find"]:
@@ -48,12 +45,6 @@ def interrupted(stages: Stages, choices: dict[str, str], folder: Path, trainer: 
     records = finished(folder, [s.name for s in stages])
     if records:
         files(stages[: len(records)], choices, folder, trainer, records, records[-1].figures)
-
-
-def members(folder: Path) -> list[dict[str, Any]]:
-    """The snapshots of a run, one record each, and their ensemble."""
-    rows = json.loads((folder / "snapshots" / "table.json").read_text())["rows"]
-    return [row for row in rows if row["kind"] in ("member", "chosen")]
 
 
 def checkpoints(trainer: Trainer, folder: Path) -> dict[str, str]:

@@ -1,11 +1,11 @@
 """What a net gets wrong: the confusion matrix, how sure it is of itself, and its worst mistakes."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightcycle.app.reload import Saved
 from lightcycle.data.chosen import Chosen
 from lightcycle.data.module import ImageData
 from lightcycle.report.confusion import confusion_matrix, confusion_png, most_confused
@@ -14,17 +14,17 @@ from lightcycle.report.files import write_bytes
 from lightcycle.report.reliability import calibration, reliability_png
 
 
-def draw(saved: Saved, data: ImageData, part: str, p: Tensor, labels: Tensor, name: str, wrong: int) -> dict[str, Any]:
+def draw(folder: Path, data: ImageData, part: str, p: Tensor, labels: Tensor, name: str, wrong: int) -> dict[str, Any]:
     """Writes the confusion matrix, the reliability curve and the worst mistakes, and gives their numbers."""
     names = list(data.classes)
     sure, taken = p.max(1)
     matrix = confusion_matrix(labels.tolist(), taken.tolist(), len(names))
     seen = calibration(sure.tolist(), (taken == labels).tolist())
-    title = f"{saved.folder.name}, {part} images, weights: {name}"
-    write_bytes(saved.folder / f"confusion_{part}.png", confusion_png(matrix, names, title))
-    write_bytes(saved.folder / f"reliability_{part}.png", reliability_png(seen, title))
+    title = f"{folder.name}, {part} images, weights: {name}"
+    write_bytes(folder / f"confusion_{part}.png", confusion_png(matrix, names, title))
+    write_bytes(folder / f"reliability_{part}.png", reliability_png(seen, title))
     worst = mistakes(p, labels, names, wrong)
-    _sheet(saved, data, part, worst)
+    _sheet(folder, data, part, worst)
     return {
         "classes": names,
         "confusion": matrix.tolist(),
@@ -51,8 +51,8 @@ def mistakes(p: Tensor, labels: Tensor, names: list[str], most: int) -> list[dic
     ]
 
 
-def _sheet(saved: Saved, data: ImageData, part: str, worst: list[dict[str, Any]]) -> None:
-    path = saved.folder / f"most_wrong_{part}.png"
+def _sheet(folder: Path, data: ImageData, part: str, worst: list[dict[str, Any]]) -> None:
+    path = folder / f"most_wrong_{part}.png"
     path.unlink(missing_ok=True)  # of an earlier look, where nothing is wrong now
     if not worst:
         return
@@ -62,5 +62,5 @@ def _sheet(saved: Saved, data: ImageData, part: str, worst: list[dict[str, Any]]
         f"is {one['label']} ({one['probability_of_label']:.2f})\nsaid {one['taken_for']} ({one['probability']:.2f})"
         for one in worst
     ]
-    title = f"{saved.folder.name}, {part} images: the worst mistakes"
+    title = f"{folder.name}, {part} images: the worst mistakes"
     write_bytes(path, contact_sheet_png(list(images.cpu().numpy()), lines, title))

@@ -58,11 +58,13 @@ def train(config: DictConfig) -> float | None:
 def _run(settings: Settings, run: "Run", folder: Path, place: "Place") -> tuple[list["StageRecord"], dict[str, float]]:
     """The fits, then the figures of the last stage, of the test set, and of the ensemble of snapshots."""
     from lightcycle.app import ensemble
+    from lightcycle.app.last_look import last_look
     from lightcycle.recipes import run_fits
 
     records, module = run_fits(run.trainer, run.fits, folder, place)
     data = run.parts[-1].both[1]
     figures = evaluated(settings, run.trainer, data, module, records[-1].figures)
+    last_look(settings, folder, run.trainer, module, data)
     return records, figures | ensemble.after_run(settings, folder, run.trainer, module, data)
 
 

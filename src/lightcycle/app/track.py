@@ -4,7 +4,7 @@ import netrc
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # a second to import, and most runs do without
 ARTIFACTS = ("best", "last")
 INIT_SECONDS = 30  # after which the run is recorded offline; W&B's own 90 look like a hang
 SERVICE = "WANDB_SERVICE"  # in the environment: the W&B service of a parent process, shared with its children
+FINISH_SECONDS = 300  # after which the end of a run does not wait for its upload any more; W&B has no bound of its own
 FLUSH_SECONDS = 1  # W&B keeps up to 15 s of a run in memory, which a killed run would lose
 
 
@@ -40,7 +41,7 @@ def wandb_logger(
     Args:
         folder: the run's output folder; W&B's files go to ``wandb/`` in it.
         project, group, job_type, tags: as W&B names them.
-        offline: ``None`` decides by the API key.
+        offline: ``None`` decides by ``WANDB_MODE`` and the API key.
         artifacts: checkpoints that are uploaded at the end: some of ``best`` and ``last``.
         resume: the checkpoint or folder that is resumed; its W&B run is continued.
 
@@ -50,7 +51,7 @@ def wandb_logger(
     if unknown := set(artifacts) - set(ARTIFACTS):
         raise ValueError(f"artifacts must be some of {', '.join(ARTIFACTS)} (got {', '.join(sorted(unknown))})")
     return Tracker(
-        offline=not has_api_key() if offline is None else offline,
+        offline=not has_api_key() or os.environ.get("WANDB_MODE") == "offline" if offline is None else offline,
         artifacts=artifacts,
         id=run_id(Path(folder), resume),
         save_dir=folder,
@@ -68,9 +69,10 @@ class Tracker(WandbLogger):
     def __init__(self, *, offline: bool, artifacts: Sequence[str] = (), save_dir: str, **options: Any) -> None:
         super().__init__(save_dir=save_dir, offline=offline, **options)
         self.folder, self.artifacts = Path(save_dir), tuple(artifacts)
-        self._begun = self._lost = False
+        self._begun = self.lost = False
         if offline:
-            self._say_offline("no API key" if not has_api_key() else "as asked")
+            asked = "WANDB_MODE=offline" if os.environ.get("WANDB_MODE") == "offline" else "as asked"
+            self._say_offline(asked if has_api_key() else "no API key")
 
     @property
     @rank_zero_experiment
@@ -82,13 +84,24 @@ class Tracker(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Hands the figures over; when W&B fails, the run goes on without it."""
-        if self._lost:
+        self._hand_over(super().log_metrics, metrics, step)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        self._hand_over(super().log_hyperparams, params)
+
+    @rank_zero_only
+    def log_table(self, key: str, *args: Any, **kwargs: Any) -> None:
+        self._hand_over(super().log_table, key, *args, **kwargs)
+
+    def _hand_over(self, call: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        """Tells W&B; when it fails, the run goes on without it."""
+        if self.lost:
             return
         try:
-            super().log_metrics(metrics, step)
+            call(*args, **kwargs)
         except Exception as error:  # whatever the tracker throws, it is not worth a training
-            self._lost = True
+            self.lost = True
             rank_zero_info(f"W&B takes no more figures ({_line(error)}); metrics.csv has them all")
 
     def _begin(self) -> None:
@@ -96,7 +109,7 @@ class Tracker(WandbLogger):
 
         self._begun = True
         os.environ.setdefault("WANDB_SILENT", "true")
-        wandb.setup(settings=wandb.Settings(init_timeout=INIT_SECONDS, **_flush(wandb.Settings)))
+        wandb.setup(settings=wandb.Settings(init_timeout=INIT_SECONDS, **_bounds(wandb.Settings)))
         try:
             _ = super().experiment
         except Exception as error:
@@ -107,7 +120,7 @@ class Tracker(WandbLogger):
         """Begins anew, with a service of its own: one that other runs share goes on holding the name of this one."""
         wandb.teardown()
         os.environ.pop(SERVICE, None)
-        wandb.setup(settings=wandb.Settings(**_flush(wandb.Settings)))
+        wandb.setup(settings=wandb.Settings(**_bounds(wandb.Settings)))
         _ = super().experiment
 
     def _say_offline(self, why: str) -> None:
@@ -115,10 +128,10 @@ class Tracker(WandbLogger):
         rank_zero_info(f"W&B records offline ({why}); to upload: wandb sync {self.folder / 'wandb'}/offline-run-*")
 
 
-def _flush(settings: Any) -> dict[str, float]:
-    """Frequent writes, where W&B knows the option: its name is W&B's own and may go."""
-    name = "x_transaction_log_flush_interval"
-    return {name: FLUSH_SECONDS} if name in settings.model_fields else {}
+def _bounds(settings: Any) -> dict[str, float]:
+    """Frequent writes and an end in finite time, where W&B knows the options: their names are its own and may go."""
+    wanted = {"x_transaction_log_flush_interval": FLUSH_SECONDS, "finish_timeout": FINISH_SECONDS}
+    return {name: value for name, value in wanted.items() if name in settings.model_fields}
 
 
 def run_id(folder: Path, resume: str | None) -> str:
@@ -143,7 +156,7 @@ def begin(loggers: Iterable[Logger], config: dict[str, Any], choices: dict[str, 
 def finish(loggers: Iterable[Logger], folder: Path, summary: dict[str, Any], checkpoints: dict[str, str]) -> None:
     """Tells W&B what a run left: the figures of summary.json, its pictures, and the checkpoints that were asked for."""
     for logger in loggers:
-        if isinstance(logger, Tracker):
+        if isinstance(logger, Tracker) and not logger.lost:
             try:
                 _finish(logger, folder, summary, checkpoints)
             except Exception as error:  # as above
@@ -155,8 +168,9 @@ def _finish(logger: Tracker, folder: Path, summary: dict[str, Any], checkpoints:
 
     run = logger.experiment
     run.summary.update(scalars(summary))
-    for path in sorted(folder.glob("*.png")):
-        run.log({f"media/{path.stem}": wandb.Image(str(path))})
+    for path in sorted([*folder.glob("*.png"), *folder.glob("stages/*/*.png")]):
+        name = path.relative_to(folder).with_suffix("").as_posix().removeprefix("stages/")
+        run.log({f"media/{name}": wandb.Image(str(path))})
     if members := summary.get("snapshots"):
         names = list(dict.fromkeys(name for member in members for name in member))
         rows = [[member.get(name) for name in names] for member in members]
@@ -192,7 +206,10 @@ def closing() -> Iterator[None]:
         code = 0
     finally:
         if (wandb := sys.modules.get("wandb")) and wandb.run is not None:
-            wandb.finish(exit_code=code)
+            try:
+                wandb.finish(exit_code=code)
+            except Exception as error:  # as above
+                rank_zero_info(f"W&B did not end the run ({_line(error)}); what it was told lies in the run's folder")
 
 
 def has_api_key() -> bool:

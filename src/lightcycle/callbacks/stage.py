@@ -49,6 +49,12 @@ class StageMark(Callback):
             self.first_step, self.first_epoch = trainer.global_step, trainer.current_epoch
         self.finished = False
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tells the loggers, where there are several: not earlier, since a record is first cut back to where it is."""
+        if self.count > 1 and trainer.current_epoch == self.first_epoch:
+            for logger in trainer.loggers:
+                logger.log_metrics({"stage": self.index}, step=self.first_step)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.finished = True
 

@@ -121,6 +121,7 @@ def probabilities(model: nn.Module, batches: Iterable[Any], state: Mapping[str, 
     return each_probabilities(model, batches, [state])[0]
 
 
+@torch.no_grad()
 def each_probabilities(
     model: nn.Module, batches: Iterable[Any], states: Sequence[Mapping[str, Tensor] | None]
 ) -> Tensor:

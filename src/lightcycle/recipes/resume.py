@@ -1,6 +1,9 @@
 """Where a run goes on: the latest checkpoint that is whole, and the stage it is of."""
 
 import os
+import pickle
+import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,9 +85,22 @@ def _place(path: Path, state: dict[str, Any], names: Sequence[str], root: Path) 
 
 
 def _load(path: Path) -> dict[str, Any] | None:
-    """What a checkpoint holds; `None` where it is torn or none."""
+    """What a checkpoint holds; `None` where it is torn or none.
+
+    Raises:
+        ValueError: it is whole, and holds objects that could run code when they are read.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not zipfile.is_zipfile(path):  # whose list of contents comes last
+            return None
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        raise ValueError(
+            f"{path} must hold tensors and plain data (got {found[1] if found else 'other objects'}), since anything "
+            "else could run code when it is read; keep it out of save_hyperparameters and of state_dict, or allow it "
+            "by torch.serialization.add_safe_globals([...])"
+        ) from error
     except Exception:  # a torn file raises whatever its half contents lead to
         return None
     return state if isinstance(state, dict) and "loops" in state else None
@@ -95,5 +111,6 @@ def forget(folder: Path) -> None:
     checkpoints = [folder / "checkpoints" / name for name in (LAST, PREVIOUS)]
     records = [path for path in (folder / FOLDER).glob("*") if path.suffix in (".json", ".ckpt")]
     members = [folder / "snapshots.png", *(folder / "snapshots").glob("*")]
-    for path in [*checkpoints, *records, *members, folder / "summary.json"]:
+    looks = [*folder.glob("evaluate.*"), folder / "report.html"]
+    for path in [*checkpoints, *records, *members, *looks, folder / "summary.json"]:
         path.unlink(missing_ok=True)

@@ -75,8 +75,7 @@ def _run(
     trainer: Trainer, fit: Fit, mark: StageMark, folder: Path, path: Path | None, began: tuple[int, int]
 ) -> StageRecord | None:
     """One stage; `None` where the checkpoint was at its end."""
-    if path:
-        mark.began_at(*began)
+    mark.began_at(*began)
     writer = RecordWriter(folder, mark)
     requeue = [Requeue(folder / "checkpoints")] if SLURMEnvironment.detect() else []
     trainer.callbacks = arranged([mark, *fit.callbacks, writer, *requeue])
@@ -133,7 +132,7 @@ def _earlier(place: Place, names: list[str], folder: Path) -> list[StageRecord]:
 def _over(place: Place, names: list[str], index: int) -> StageRecord:
     """The record of a last stage that was over already: a run that was cut off behind it goes on to its test."""
     records = finished(place.root, names)
-    if len(records) > index and not (place.root / "summary.json").exists():
+    if len(records) > index and not (place.root / "report.html").exists():
         return records[index]
     raise ValueError(
         f"resume={place.path} is at the end of its run, and nothing is left to train; resume an earlier checkpoint, or "
