@@ -1,6 +1,5 @@
 """The picture of Smith's triangular range test: validation accuracy while the rate goes up and down once."""
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from lightcycle.finder import Suggestion
 from lightcycle.report.files import write_bytes
 from lightcycle.report.finder_picture import BLUE, INK, PALE, VERMILION
+from lightcycle.report.png import png
 
 
 def draw_accuracy(
@@ -34,6 +34,4 @@ def draw_accuracy(
     axes.set_ylabel("validation accuracy", color=INK, fontsize=9.5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8.5)
-    buffer = io.BytesIO()
-    canvas.savefig(buffer, format="png")
-    return write_bytes(path, buffer.getvalue())
+    return write_bytes(path, png(canvas))

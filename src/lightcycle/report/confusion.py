@@ -1,6 +1,5 @@
 """The confusion matrix: how many images of each class were taken for which."""
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from lightcycle.report.panels import BLUE, INK, PALE, VERMILION
+from lightcycle.report.png import png
 
 RIGHT = LinearSegmentedColormap.from_list("right", ["#ffffff", BLUE])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#ffffff", VERMILION])
@@ -44,9 +44,7 @@ def confusion_png(matrix: np.ndarray, names: Sequence[str], title: str = "") -> 
     >>> confusion_png(np.eye(2, dtype=int), ["cat", "dog"])[1:4]
     b'PNG'
     """
-    buffer = io.BytesIO()
-    confusion_figure(matrix, names, title).savefig(buffer, format="png")
-    return buffer.getvalue()
+    return png(confusion_figure(matrix, names, title))
 
 
 def confusion_figure(matrix: np.ndarray, names: Sequence[str], title: str = "") -> Figure:

@@ -1,6 +1,5 @@
 """A contact sheet: many small images on one page, each over a line or two of text."""
 
-import io
 import math
 from collections.abc import Sequence
 
@@ -8,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lightcycle.report.panels import INK, PALE
+from lightcycle.report.png import png
 
 COLUMNS = 6
 WIDTH = 9.0  # inches of the page
@@ -29,9 +29,7 @@ def contact_sheet_png(images: Sequence[np.ndarray], captions: Sequence[str], tit
     >>> contact_sheet_png([np.zeros((1, 8, 8), dtype=np.uint8)], ["3, taken for 8"])[1:4]
     b'PNG'
     """
-    buffer = io.BytesIO()
-    contact_sheet(images, captions, title).savefig(buffer, format="png")
-    return buffer.getvalue()
+    return png(contact_sheet(images, captions, title))
 
 
 def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], title: str = "") -> Figure:

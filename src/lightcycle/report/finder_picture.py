@@ -1,6 +1,5 @@
 """The range test in one picture: the losses it met, and what every rule makes of them."""
 
-import io
 import os
 import textwrap
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from lightcycle.finder import Curve, Suggestion
 from lightcycle.report.files import write_bytes
 from lightcycle.report.panels import BLUE, INK, PALE, SHADE, VERMILION
+from lightcycle.report.png import png
 
 CURVE, ROW, LINE, HEAD, TAIL = 3.3, 0.2, 0.17, 0.8, 0.5  # inches: the curve, a rule's row, a line of text, the rims
 WIDTH = 9.0
@@ -30,9 +30,7 @@ def draw_finder(
     >>> draw_finder(curve, suggest_all(curve), Path(tempfile.mkdtemp()) / "lr_find.png").read_bytes()[1:4]
     b'PNG'
     """
-    buffer = io.BytesIO()
-    finder_figure(curve, suggestions, chosen).savefig(buffer, format="png")
-    return write_bytes(path, buffer.getvalue())
+    return write_bytes(path, png(finder_figure(curve, suggestions, chosen)))
 
 
 def finder_figure(curve: Curve, suggestions: Mapping[str, Suggestion], chosen: str = "auto") -> Figure:

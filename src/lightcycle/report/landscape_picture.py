@@ -1,6 +1,5 @@
 """The loss between snapshots in one picture: along the lines from each to the next, and on a plane."""
 
-import io
 import os
 import textwrap
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from lightcycle.report.files import write_bytes
 from lightcycle.report.panels import BLUE, GREEN, INK, PALE
+from lightcycle.report.png import png
 
 FLOOR = 1e-6  # a loss of zero has no logarithm
 LEVELS = 14
@@ -66,9 +66,7 @@ def draw_landscape(seen: Landscape, path: str | os.PathLike) -> Path:
     >>> draw_landscape(seen, Path(tempfile.mkdtemp()) / "landscape.png").read_bytes()[1:4]
     b'PNG'
     """
-    buffer = io.BytesIO()
-    landscape_figure(seen).savefig(buffer, format="png")
-    return write_bytes(path, buffer.getvalue())
+    return write_bytes(path, png(landscape_figure(seen)))
 
 
 def landscape_figure(seen: Landscape) -> Figure:

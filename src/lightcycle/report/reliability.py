@@ -1,6 +1,5 @@
 """Calibration: whether a model that is 80 % sure is right in 80 of 100 cases."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lightcycle.report.panels import BLUE, INK, PALE, VERMILION
+from lightcycle.report.png import png
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,7 @@ def reliability_png(seen: Calibration, title: str = "") -> bytes:
     >>> reliability_png(calibration([0.9, 0.6], [True, False]))[1:4]
     b'PNG'
     """
-    buffer = io.BytesIO()
-    reliability_figure(seen, title).savefig(buffer, format="png")
-    return buffer.getvalue()
+    return png(reliability_figure(seen, title))
 
 
 def reliability_figure(seen: Calibration, title: str = "") -> Figure:

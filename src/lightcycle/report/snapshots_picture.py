@@ -1,6 +1,5 @@
 """The picture of a snapshot ensemble: what each member reaches, the last m of them together, and how they differ."""
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lightcycle.report.files import write_bytes
 from lightcycle.report.panels import BLUE, GREEN, INK, ORANGE, PALE, PURPLE, RAMP, VERMILION
+from lightcycle.report.png import png
 
 Rows = Sequence[Mapping[str, Any]]
 SINGLES = (INK, GREEN, ORANGE, PURPLE)
@@ -42,9 +42,7 @@ def draw_snapshots(
     # one legend for all panels, outside: nowhere inside is surely empty
     handles, texts = panels[0].get_legend_handles_labels()
     canvas.legend(handles, texts, loc="outside lower left", ncols=3 * len(parts), frameon=False, fontsize=8)
-    buffer = io.BytesIO()
-    canvas.savefig(buffer, format="png")
-    return write_bytes(path, buffer.getvalue())
+    return write_bytes(path, png(canvas))
 
 
 def accuracies(axes: Axes, rows: Rows, part: str) -> None:

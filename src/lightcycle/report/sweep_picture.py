@@ -1,6 +1,5 @@
 """The picture of a sweep: every setting's curve with its band over the seeds, and what it reached in what time."""
 
-import io
 import itertools
 import os
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lightcycle.report.files import write_bytes
 from lightcycle.report.panels import INK, PALE, PALETTE
+from lightcycle.report.png import png
 from lightcycle.report.sweep import Curve, Setting
 
 LOOKS = [(color, style) for style in ("-", "--", ":", "-.") for color in PALETTE]
@@ -27,9 +27,7 @@ def draw_sweep(settings: Sequence[Setting], keys: Sequence[str], metric: str, pa
     >>> draw_sweep([setting], ["schedule"], "val/acc", Path(tempfile.mkdtemp()) / "a.png").read_bytes()[1:4]
     b'PNG'
     """
-    buffer = io.BytesIO()
-    sweep_figure(settings, keys, metric).savefig(buffer, format="png")
-    return write_bytes(path, buffer.getvalue())
+    return write_bytes(path, png(sweep_figure(settings, keys, metric)))
 
 
 def sweep_figure(settings: Sequence[Setting], keys: Sequence[str], metric: str) -> Figure:

@@ -3,7 +3,6 @@
 Before the run it shows the plan; after it, the same picture carries what was really applied, and the loss.
 """
 
-import io
 import math
 import os
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from lightcycle.report import panels
 from lightcycle.report.files import write_bytes
 from lightcycle.report.panels import INK, PALE, SHADE
+from lightcycle.report.png import png
 
 TITLE, ROW, ENTRIES = 0.33, 0.2, 6  # inches of the title and of a row of the legend; entries in a row
 Points = list[tuple[int, float]]
@@ -87,9 +87,7 @@ def draw(timeline: Timeline, path: str | os.PathLike) -> Path:
     >>> path.read_bytes()[1:4]
     b'PNG'
     """
-    buffer = io.BytesIO()
-    figure(timeline).savefig(buffer, format="png")
-    return write_bytes(path, buffer.getvalue())
+    return write_bytes(path, png(figure(timeline)))
 
 
 def figure(timeline: Timeline) -> Figure:
