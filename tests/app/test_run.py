@@ -131,7 +131,7 @@ def test_resuming_with_another_plan_is_a_choice(app, small, tmp_path):
         app(*more, folder=tmp_path / "same")
     run = app(*more, "on_resume=replan", folder=tmp_path / "replan")
     assert summary(run.folder)["steps"] == 10
-    assert summary(run.folder)["images_per_second"] == pytest.approx(40 / summary(run.folder)["seconds"])
+    assert summary(run.folder)["images_per_second"] == pytest.approx(80 / summary(run.folder)["seconds"])
 
 
 @pytest.mark.parametrize(
