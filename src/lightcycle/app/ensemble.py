@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from lightcycle.app.settings import Settings
     from lightcycle.app.tta import TTAConfig
     from lightcycle.data.module import ImageData
-    from lightcycle.ensembling import Snapshot
 
 REFRESH = 100
 """Batches of training images that make the BatchNorm statistics of averaged weights anew."""
@@ -55,9 +54,9 @@ def after_run(
         return {}
     passes = passes_of(settings, trainer, data, parts, tta)
     with on(passes.device, module):
-        states = [module.state_dict(), *(one.load() for one in kept)]
-        singles = _singles(passes, module, trainer, kept) if kept else {}
-        own, *said = _said(passes, module, parts, [*states, *singles.values()])
+        states = [one.load() for one in kept]
+        singles = _singles(passes, module, trainer, states) if kept else {}
+        own, *said = _said(passes, module, parts, [module.state_dict(), *states, *singles.values()])
         labels = {column: passes.labels(column.split()[0]) for column in own}
         figures = {f"{part}/acc_tta": accuracy(own[f"{part} TTA"], labels[part]) for part in parts if tta}
         if not kept:
@@ -131,15 +130,15 @@ def _key(state: State) -> str:
     return digest.hexdigest()
 
 
-def _singles(passes: Passes, module: nn.Module, trainer: Trainer, kept: list[Snapshot]) -> dict[str, State]:
+def _singles(passes: Passes, module: nn.Module, trainer: Trainer, members: list[State]) -> dict[str, State]:
     """The weights beside the members: the best checkpoint, and the mean of the members' weights."""
     states = {}
     if best := _best_path(trainer):
         states["best checkpoint"] = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
-    if len(kept) > 1:
+    if len(members) > 1:
         with passes.precision():
-            mean = averaged(module, [one.load() for one in kept], passes.train_images(REFRESH))
-        states[f"mean of the weights of {len(kept)}"] = mean
+            mean = averaged(module, members, passes.train_images(REFRESH))
+        states[f"mean of the weights of {len(members)}"] = mean
     return states
 
 

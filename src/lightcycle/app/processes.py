@@ -19,6 +19,10 @@ if TYPE_CHECKING:  # torch and Lightning take seconds to import
 WAIT = timedelta(seconds=60)
 ADDRESS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What Lightning leaves in the environment when it starts processes: the next run would take itself for one of them."""
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+"""A process in which one of them is not 0 is not the first of its run: that one may have begun to write already."""
+KEPT = ("summary.json", "checkpoints/last.ckpt")
+"""What makes a folder that of a run, which another one does not overwrite."""
 
 
 def started(pattern: str) -> str:
@@ -37,10 +41,6 @@ def started(pattern: str) -> str:
         raise ValueError(_GIVE.format(who=f"the {os.environ['SLURM_NTASKS']} tasks of srun"))
     return now
 
-
-RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-"""A process in which one of them is not 0 is not the first of its run: that one may have begun to write already."""
-KEPT = ("summary.json", "checkpoints/last.ckpt")
 
 _GIVE = (
     "hydra.run.dir, or hydra.sweep.dir of a sweep, must be given where {who} share a run (got none); take one for all: "
