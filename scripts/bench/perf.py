@@ -1,4 +1,4 @@
-"""What memory order, bfloat16 and compilation bring on this machine: seconds of training steps, by set and net.
+"""What memory order, bfloat16, kept memory and compilation bring on this machine: seconds of training steps.
 
 A step is a forward and a backward pass and the optimizer's update on one batch in memory. The arms of a case take
 turns, in a new order each time, so that whatever else runs on the machine meets all of them alike; on a CPU the seconds
@@ -13,6 +13,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -20,7 +21,9 @@ from common import arguments, start
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from lightcycle.app.memory import keep_freed
 from lightcycle.models import ResNetConfig, SGDConfig, TorchvisionConfig
+from lightcycle.models.depthwise import keep_single_precision
 
 CASES = {
     "digits, resnet": (1, 8, 32, ResNetConfig()),
@@ -31,28 +34,43 @@ CASES = {
 }
 """Channels, pixels, images in a batch, net."""
 
+
+@dataclass(frozen=True)
+class Arm:
+    """What is done for speed; see ``lightcycle.app.perf``."""
+
+    channels_last: bool = False
+    bf16: bool = False
+    depthwise: bool = False
+    keep_memory: bool = False
+    compiled: bool = False
+
+
 ARMS = {
-    "as torch has it": (False, False, False),
-    "channels_last": (True, False, False),
-    "bf16": (False, True, False),
-    "channels_last, bf16": (True, True, False),
-    "channels_last, compiled": (True, False, True),
+    "as torch has it": Arm(),
+    "channels_last": Arm(channels_last=True),
+    "bf16": Arm(bf16=True),
+    "channels_last, bf16": (both := Arm(channels_last=True, bf16=True)),
+    "channels_last, bf16, depthwise": (more := replace(both, depthwise=True)),
+    "channels_last, bf16, depthwise, kept memory": replace(more, keep_memory=True),
+    "channels_last, compiled": Arm(channels_last=True, compiled=True),
 }
-"""channels_last, bf16, compiled."""
 
 
-def step(case: tuple, arm: tuple, device: torch.device) -> Callable[[], None]:
+def step(case: tuple, arm: Arm, device: torch.device) -> Callable[[], None]:
     """A training step of one case in one arm, ready to be repeated."""
-    (channels, side, batch, config), (channels_last, bf16, compiled) = case, arm
+    channels, side, batch, config = case
     torch.manual_seed(0)
     net = config.build(channels=channels, size=(side, side), classes=10).to(device)
-    if channels_last:
+    if arm.channels_last:
         net.to(memory_format=torch.channels_last)
-    if compiled:
+    if arm.depthwise:
+        keep_single_precision(net)
+    if arm.compiled:
         net.compile(dynamic=False)
     images, labels = torch.randn(batch, channels, side, side, device=device), torch.arange(batch, device=device) % 10
     optimizer = SGDConfig(lr=1e-4).build(net.parameters())
-    return partial(_step, net, optimizer, images, labels, bf16)
+    return partial(_step, net, optimizer, images, labels, arm.bf16)
 
 
 def _step(
@@ -68,12 +86,13 @@ def _step(
 def measure(args: argparse.Namespace, name: str) -> dict[str, float]:
     """Median seconds of a step in each arm."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    arms = {arm: step(CASES[name], how, device) for arm, how in ARMS.items() if args.compile or not how[2]}
+    arms = {arm: step(CASES[name], how, device) for arm, how in ARMS.items() if args.compile or not how.compiled}
     seconds: dict[str, list[float]] = {arm: [] for arm in arms}
     order, shuffle = list(arms), random.Random(0).shuffle
     for turn in range(args.turns + 1):
         shuffle(order)
         for arm in order:
+            keep_freed(ARMS[arm].keep_memory)
             spent = _seconds(arms[arm], device, args.steps)
             if turn:  # the first warms up
                 seconds[arm].append(spent)
@@ -92,7 +111,7 @@ def _seconds(run: Callable[[], None], device: torch.device, steps: int) -> float
 
 
 def main() -> None:
-    parser = arguments("what memory order, bfloat16 and compilation bring")
+    parser = arguments("what memory order, bfloat16, kept memory and compilation bring")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--steps", type=int, default=2, help="in a turn")
     parser.add_argument("--compile", action="store_true", help="the compiled arm too")

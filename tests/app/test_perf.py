@@ -9,6 +9,7 @@ import torch
 from lightcycle.app import perf
 from lightcycle.app.perf import PerfConfig, cpu_flags
 from lightcycle.data.config import SyntheticConfig
+from lightcycle.models.depthwise import SinglePrecisionConv2d
 
 
 def settings(size=32, told=None, accelerator="cpu", **options):
@@ -62,6 +63,39 @@ def test_memory_order():
     assert net.weight.is_contiguous(memory_format=torch.channels_last)
 
 
+def depthwise():
+    return torch.nn.Sequential(torch.nn.Conv2d(8, 8, 3, stride=2, groups=8))
+
+
+def singles(net):
+    return sum(isinstance(module, SinglePrecisionConv2d) for module in net.modules())
+
+
+def test_slow_depthwise_convolutions_keep_single_precision(native, monkeypatch):
+    assert singles(perf.prepare(settings(), depthwise())) == 1
+    assert singles(perf.prepare(settings(told="bf16-mixed"), depthwise())) == 1
+    assert singles(perf.prepare(settings(depthwise=False), depthwise())) == 0
+    assert singles(perf.prepare(settings(told="32-true"), depthwise())) == 0
+    assert singles(perf.prepare(settings(size=8), depthwise())) == 0
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert singles(perf.prepare(settings(told="bf16-mixed", accelerator="auto"), depthwise())) == 0
+
+
+def test_memory_is_kept_by_runs_on_a_processor(monkeypatch):
+    told = []
+    monkeypatch.setattr(perf.memory, "keep_freed", lambda: told.append(True))
+    for kept, run in [
+        (True, settings()),
+        (False, settings(size=8)),
+        (True, settings(size=8, keep_memory=True)),
+        (False, settings(keep_memory=False)),
+        (False, settings(accelerator="gpu")),
+    ]:
+        told.clear()
+        perf.prepare(run, torch.nn.Conv2d(3, 4, 3))
+        assert bool(told) == perf.keeps_memory(run) == ("freed memory kept" in perf.describe(run)) == kept
+
+
 def test_flags_are_read_as_linux_says_them(tmp_path):
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu amx_bf16 avx\n\nprocessor\t: 1\nflags\t\t: fpu\n")
     assert cpu_flags(str(tmp_path / "cpuinfo")) == {"fpu", "amx_bf16", "avx"}
@@ -92,10 +126,19 @@ def test_channels_last_moves_rounding_only(app, tmp_path, capsys):
         torch.testing.assert_close(one[name], two[name], rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("overrides", [["perf.channels_last=maybe"], ["perf=fast"], ["perf.half=true"]])
-def test_mistakes(overrides, app):
-    with pytest.raises(SystemExit, match=r"perf"):
-        app(*NET, *overrides)
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("perf.channels_last=maybe", "perf.channels_last must be auto or true or false .got 'maybe'."),
+        ("perf.depthwise=true", "perf.depthwise must be auto or false .got True.; auto is the default"),
+        ("perf.keep_memory=1G", "perf.keep_memory must be auto or true or false .got '1G'."),
+        ("perf=fast", "perf"),
+        ("perf.half=true", "perf"),
+    ],
+)
+def test_mistakes(override, words, app):
+    with pytest.raises(SystemExit, match=words):
+        app(*NET, override)
 
 
 def test_compiling_needs_a_compiler(app, monkeypatch):

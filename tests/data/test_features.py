@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import multiprocessing
 import os
 
 import pytest
@@ -225,6 +226,19 @@ def test_a_pass_goes_on_from_any_image():
     assert torch.equal(torch.cat(list(part(30))), whole[30:])
     assert list(part(60)) == []
     assert torch.equal(part.few(), whole[:2])
+
+
+def test_no_worker_outlives_a_pass(folder):
+    data = build(photos(folder))
+    data.setup()
+    part = ImagesInTurn(data, "train")
+    part.few()  # of many: the workers have read ahead
+    assert multiprocessing.active_children() == []
+    whole = part()
+    next(whole)
+    assert len(multiprocessing.active_children()) == 1
+    whole.close()
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize(("n", "size", "first"), [(5, 2, 0), (5, 2, 3), (4, 4, 0), (1, 8, 0), (6, 2, 6)])

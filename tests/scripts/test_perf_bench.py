@@ -22,5 +22,12 @@ def test_it_runs_and_says_its_figures(tmp_path):
     found = json.loads((tmp_path / "perf-quick.json").read_text())
     ratios = found["summary"]["digits, resnet"]
     assert ratios["as torch has it"] == 1
-    assert ratios.keys() == {"as torch has it", "channels_last", "bf16", "channels_last, bf16"}
+    assert ratios.keys() == {
+        "as torch has it",
+        "channels_last",
+        "bf16",
+        "channels_last, bf16",
+        "channels_last, bf16, depthwise",
+        "channels_last, bf16, depthwise, kept memory",
+    }
     assert "| digits, resnet | channels_last |" in (tmp_path / "perf-quick.md").read_text()

@@ -87,8 +87,7 @@ class Passes:
                 there = [images.to(self.data.device), labels]
                 yield self.data.on_after_batch_transfer(there, 0)[0].to(self.device)
         finally:
-            if hasattr(loader, "close"):  # workers that read files
-                loader.close()
+            loader.close()
 
     def _rule(self, part: str, seed: int | None = None) -> InTurn:
         size = self.data.config.eval_batch_size or 2 * self.data.config.batch_size

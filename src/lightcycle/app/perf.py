@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightcycle.app import memory
 from lightcycle.data.count import count, pair
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 AUTO, FULL, HALF = "auto", "32-true", "bf16-mixed"
 SMALL = 28  # pixels of a side below which neither pays: docs/perf.md has the figures
 CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
+SWITCH = (AUTO, True, False)
 COMPILERS = ("c++", "g++", "clang++", "cl")
 
 
@@ -30,21 +32,27 @@ class PerfConfig:
     Args:
         channels_last: memory order of the net and, by it, of what goes through: ``auto``, ``true`` or ``false``.
         precision: where ``trainer.precision`` is null: ``auto``, or one of Lightning's names.
+        depthwise: ``auto``: on a processor under ``bf16-mixed``, the depthwise convolutions that bfloat16 has no fast
+            way for are computed in single precision; ``false``: all are as autocast has them.
+        keep_memory: whether the process keeps what it frees for its next step: ``auto`` (on a processor), ``true`` or
+            ``false``.
         compile: whether the net goes through ``torch.compile``, a graph for each size of its images.
 
     Raises:
-        ValueError: in a sentence, for another ``channels_last``.
+        ValueError: in a sentence, for another value of these.
     """
 
     channels_last: Any = AUTO
     precision: str = AUTO
+    depthwise: Any = AUTO
+    keep_memory: Any = AUTO
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.channels_last not in (AUTO, True, False):
-            raise ValueError(
-                f"perf.channels_last must be auto, true or false (got {self.channels_last!r}); auto is the default"
-            )
+        for name, legal in {"channels_last": SWITCH, "depthwise": (AUTO, False), "keep_memory": SWITCH}.items():
+            if (value := getattr(self, name)) not in legal:
+                words = " or ".join(str(one).lower() for one in legal)
+                raise ValueError(f"perf.{name} must be {words} (got {value!r}); auto is the default")
 
 
 def precision(settings: Settings) -> str:
@@ -61,7 +69,14 @@ def has_fast_bf16(accelerator: str) -> bool:
 
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return accelerator in ("auto", "cpu") and bool(CPU_FLAGS & cpu_flags())
+    return is_processor(accelerator) and bool(CPU_FLAGS & cpu_flags())
+
+
+def is_processor(accelerator: str) -> bool:
+    """Whether a run computes on the processor: told so, or for want of a GPU."""
+    import torch
+
+    return accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
 
 
 def cpu_flags(path: str = "/proc/cpuinfo") -> frozenset[str]:
@@ -79,16 +94,28 @@ def is_channels_last(settings: Settings) -> bool:
     return not _is_small(settings) if wanted == AUTO else bool(wanted)
 
 
+def keeps_memory(settings: Settings) -> bool:
+    """Whether the run keeps what it frees."""
+    wanted = settings.perf.keep_memory
+    return not _is_small(settings) and is_processor(settings.trainer.accelerator) if wanted == AUTO else bool(wanted)
+
+
 def prepare(settings: Settings, net: nn.Module) -> nn.Module:
-    """The net itself, in the memory order and compiled as ``perf`` says.
+    """The net itself, in the memory order and compiled as ``perf`` says; memory is kept from now on, where it says so.
 
     Raises:
         ValueError: where there is nothing to compile with.
     """
     import torch
 
+    from lightcycle.models.depthwise import keep_single_precision
+
+    if keeps_memory(settings):
+        memory.keep_freed()
     if is_channels_last(settings):
         net.to(memory_format=torch.channels_last)
+    if settings.perf.depthwise and precision(settings) == HALF and is_processor(settings.trainer.accelerator):
+        keep_single_precision(net)
     if settings.perf.compile:
         if not torch.cuda.is_available() and not any(map(shutil.which, COMPILERS)):
             raise ValueError(
@@ -102,7 +129,8 @@ def prepare(settings: Settings, net: nn.Module) -> nn.Module:
 def describe(settings: Settings) -> str:
     """What was chosen, in a line."""
     order = "channels_last" if is_channels_last(settings) else "channels first"
-    return f"computed in {precision(settings)}, {order}" + (", compiled" if settings.perf.compile else "")
+    more = {"freed memory kept": keeps_memory(settings), "compiled": settings.perf.compile}
+    return ", ".join([f"computed in {precision(settings)}", order, *(words for words, is_so in more.items() if is_so)])
 
 
 def figures(settings: Settings) -> dict[str, Any]:

@@ -108,6 +108,9 @@ class Loader(ABC):
     def load(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch from batch ``start`` on."""
 
+    def close(self) -> None:
+        """Stop what reads ahead, if anything does; a later iteration starts it anew."""
+
     def fresh(self, seed: int) -> Loader:
         """Make an independent loader of the same samples in the order of another seed; this one does not move.
 
