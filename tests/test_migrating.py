@@ -135,7 +135,7 @@ TIMM = [
 
 @pytest.mark.parametrize(("call", "epochs", "options"), TIMM, ids=[case[0] for case in TIMM])
 def test_a_schedule_is_timms(call, epochs, options, names):
-    timm = pytest.importorskip("timm.scheduler")
+    timm = pytest.importorskip("timm.scheduler", reason="the extra lightcycle[timm] is not installed")
     options = {"cycle_decay": 0.5} | {"num_epochs": epochs} | options
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.05)
     theirs, _ = timm.create_scheduler_v2(optimizer, **options)

@@ -57,6 +57,22 @@ def refusal(call, *options):
     return said
 
 
+WORLD_CLASS = ("recipe=world_class", "model.weights=null", "data.size=32", "data.num_workers=0", "data.batch_size=4",
+               "trainer.accelerator=cpu", "trainer.progress=false")  # fmt: skip
+
+
+@pytest.fixture
+def world_class(app, photos, tmp_path):
+    """The eight steps on the photos, with a net that knows nothing."""
+
+    def run(*options):
+        where = (f"data.root={photos}", f"features_cache={tmp_path}/cache")
+        app(*WORLD_CLASS, *where, *options, folder=tmp_path / "run")
+        return json.loads((tmp_path / "run" / "summary.json").read_text())
+
+    return run
+
+
 # -- too little of something -----------------------------------------------------------------------------------------
 
 
@@ -96,6 +112,20 @@ def test_three_images_in_two_parts_train(train, photos):
 def test_six_images_of_one_folder_train(train, photos):
     fill(photos, {"cat": 3, "dog": 3})
     train()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore:LR finder")  # on so few images it sometimes has no suggestion
+@pytest.mark.parametrize("contents", [{"cat": 3, "dog": 3}, {"train/cat": 1, "train/dog": 1, "val/cat": 1}])
+def test_a_recipe_on_a_handful_of_images(world_class, photos, contents):
+    fill(photos, contents)
+    assert [stage["name"] for stage in world_class()["stages"]] == ["precomputed", "head", "all"]
+
+
+def test_a_recipe_refuses_in_a_sentence_too(world_class, photos):
+    fill(photos, {"cat": 5, "dog": 0})
+    assert "must hold images in every class folder (empty: dog); fill or remove." in refusal(world_class)
 
 
 def test_a_class_whose_images_are_all_unreadable(train, photos):
@@ -180,6 +210,17 @@ def test_all_kinds_train_together(train, photos):
     summary = train("data.val_size=8", "data.test_size=8")
     assert np.isfinite(summary["test/loss"])
     assert len(list_images(photos).train) == 2 * len(KINDS) + 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore:LR finder")
+def test_all_kinds_go_through_a_recipe(world_class, photos):
+    fill(photos, {"plain": len(KINDS)})
+    (photos / "odd").mkdir()
+    for name, (make, options) in KINDS.items():
+        make().save(photos / "odd" / name, **options)
+    assert np.isfinite(world_class("data.val_size=8", "data.test_size=8")["test/loss"])
 
 
 @pytest.mark.parametrize("name", ["16bit.png", "16bit.tif", "32bit.tif", "float.tif", "gray.png", "nan.tif"])

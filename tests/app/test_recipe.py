@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from lightcycle.app import overview, plan, recipe
 from lightcycle.app.schema import PROJECT
@@ -72,6 +73,7 @@ REFUSED = {
     "[{name: a, depth: 0}, {name: b}]": "recipe.stages[0] (a): depth must be a whole number >= 1 (got 0)",
     "[{name: a, depth: 2, features: cached}, {name: b}]": "depth=2 needs features: live (got cached",
     "[{name: a, until: bored}, {name: b}]": "until must be overfitting (got bored)",
+    "[{name: a}, {name: b, schedule: {name: constant}, until: overfitting}]": "judges at the ends of cycles, and Const",
     "[{name: a, callbacks: {lr_findr: {}}}, {name: b}]": "callbacks.lr_findr is not an option; did you mean callbacks",
     "[{name: a, features: cached, data: {flip: true}}, {name: b}]": "data.flip=true changes nothing with features: cac",
     "[{name: a, callbacks: {lr_finder: true}}, {name: b}]": "callbacks.lr_finder must be a set of options (got true)",
@@ -86,6 +88,21 @@ def test_what_a_stage_cannot_be_is_one_sentence(stages, app, small):
         staged(app, small, stages)
     assert str(error.value).startswith("error: ")
     assert REFUSED[stages] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["trainer.check_val_every_n_epoch=2"], "after every epoch (got trainer.check_val_every_n_epoch=2); leave one"),
+        (["trainer.limit_val_batches=0", "monitor=train/acc"], "after every epoch (got trainer.limit_val_batches=0)"),
+        (["schedule.cycle_len=null", "epochs=3"], "and one of all ends inside an epoch, after 2 steps; give cycles of"),
+    ],
+)
+def test_over_fitting_that_nobody_could_see_is_refused_before_the_run(options, words, app, small):
+    stages = "recipe.stages=[{name: head, epochs: 1, schedule: {name: cosine}}, {name: all, until: overfitting}]"
+    with pytest.raises(SystemExit) as error:
+        app(*small, stages, *options)
+    assert words in str(error.value)
 
 
 def test_a_length_that_no_stage_takes_is_refused(app, small):
@@ -122,6 +139,41 @@ def test_every_recipe_says_what_it_is_and_can_be_planned(name, app, tmp_path):
     assert picture.steps == picture.epoch_edges[-1] > 0
     assert title.startswith(name if len(stages) > 1 else "")
     assert [s[0] for s in picture.stages] == ([s.name for s in stages] if len(stages) > 1 else [])
+
+
+SYNTHETIC = ("data=synthetic", "data.n_train=24", "data.n_val=8", "data.n_test=8", "data.size=32", "data.flip=true")
+SYNTHETIC = (*SYNTHETIC, "data.batch_size=8", "trainer.accelerator=cpu", "trainer.progress=false")
+ENDS = {"world_class": "test/acc_ensemble_tta", "snapshot": "test/acc_ensemble"}
+"""What the last figure of a recipe is called, where it is not the accuracy of its net."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore:LR finder")  # on so few images it sometimes has no suggestion
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_runs_to_its_end(name, app, tmp_path):
+    text = (PROJECT / "conf" / "recipe" / f"{name}.yaml").read_text()
+    untrained = ["model.weights=null"] if "\n  weights:" in text else []
+    run = app(f"recipe={name}", *SYNTHETIC, *untrained, f"features_cache={tmp_path}/cache")
+    left, config = summary(run.folder), OmegaConf.load(run.folder / "config.yaml")
+    assert left["interrupted"] is False
+    assert [stage["name"] for stage in left["stages"]] == [stage.name for stage in config.recipe.stages]
+    for stage, asked in zip(left["stages"], config.recipe.stages, strict=True):
+        assert 0 < stage["steps"] <= stage["planned_steps"]
+        assert stage["steps"] == stage["planned_steps"] or asked.until == "overfitting"
+    assert left["steps"] == sum(stage["steps"] for stage in left["stages"])
+    assert {"val/acc", "test/acc", ENDS.get(name, "test/acc")} <= left.keys()
+    assert (left["features_seconds"] or 0) >= 0
+    assert (left["features_seconds"] is not None) == ("features: cached" in text)
+    page = (run.folder / "report.html").read_text()
+    assert len(left["stages"]) == 1 or all(f"<td>{stage['name']}</td>" in page for stage in left["stages"])
+
+
+def test_the_plan_of_a_recipe_is_shown_stage_by_stage(app, tmp_path, capsys):
+    app("recipe=world_class", *SYNTHETIC, job=overview.show, folder=tmp_path, config="plan")
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in said if line[:1].isdigit()] == ["1. precomputed", "2. head", "3. all"]
+    assert (tmp_path / "timeline.png").stat().st_size > 10_000
 
 
 def test_the_command_line_wins_over_a_recipe(app):
@@ -176,7 +228,7 @@ def test_two_stages_are_one_run_with_one_record(app, small, tmp_path, capsys):
     assert said[0] == "2 stages · synthetic · mlp · sgd · seed 0"
     assert said[1] == "1. head: CosineAnnealing, lr 0.1, depth 1; 1 epoch, 5 steps, about 40 images"
     assert any(line.startswith("stage head") for line in said)
-    assert "head" in (run.folder / "report.html").read_text()
+    assert "<td>head</td>" in (run.folder / "report.html").read_text()
 
 
 def test_a_cached_stage_gives_its_head_to_the_next(app, small, tmp_path):

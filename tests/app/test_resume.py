@@ -12,7 +12,7 @@ import torch
 
 from lightcycle.app import run
 from lightcycle.app.schema import PROJECT
-from lightcycle.callbacks import StepSeed, checkpoints, range_test
+from lightcycle.callbacks import StepSeed, StopOnOverfitting, checkpoints, range_test
 from lightcycle.data import features as feature_data
 from lightcycle.recipes import writer
 
@@ -63,6 +63,14 @@ elif occasion == "sweep":
     range_test._step = killing(range_test._step)
 elif occasion == "record":
     writer.save_whole = killing(writer.save_whole)
+elif occasion == "features":
+    features._in = killing(features._in)
+elif occasion == "test":
+    from lightcycle.models import Classifier
+    Classifier.test_step = killing(Classifier.test_step)
+elif occasion == "look":
+    from lightcycle.app import last_look
+    last_look.last_look = killing(last_look.last_look)
 def job(config):
     from lightcycle.app.run import train
     return train(config)
@@ -99,6 +107,7 @@ def straight(options, tmp_path_factory):
 
 
 MOMENTS = {
+    "while the features are computed": (1, "features"),
     "in the finder of the first stage": (7, "sweep"),
     "in the second epoch": (7, "step"),
     "after the record, before the weights": (0, "record"),
@@ -111,11 +120,14 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_run_goes_on_to_the_weights_of_the_straight_one(moment, options, straight, tmp_path):
     arguments = [*options, f"hydra.run.dir={tmp_path}/run", f"resume={tmp_path}/run"]
+    if "features" in moment:
+        arguments[len(OPTIONS)] = f"features_cache={tmp_path}/cache"
     (tmp_path / "run").mkdir()
     killed = start(arguments, *MOMENTS[moment])
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     assert not (tmp_path / "run" / "summary.json").exists()
-    done = start(arguments)
+    features_left = 4 if "features" in moment else 99  # of 3 batches of training images, 1 and 1: the first was kept
+    done = start(arguments, features_left, "features")
     assert done.returncode == 0, done.stderr
     assert "the run starts anew" in done.stdout or "going on" in done.stdout
     check_same(tmp_path / "run", straight)
@@ -205,6 +217,45 @@ def test_a_run_that_ends_anywhere_goes_on_to_the_same_weights(occasion, here, ap
     check_same(tmp_path / "run", here["folder"])
 
 
+@pytest.mark.slow
+def test_a_last_stage_that_ended_early_is_not_trained_on(here, app, tmp_path, monkeypatch):
+    judge = StopOnOverfitting._judge
+
+    def judged(self, trainer, pl_module):
+        judge(self, trainer, pl_module)
+        trainer.should_stop = True
+
+    monkeypatch.setattr(StopOnOverfitting, "_judge", judged)
+    options = [*OPTIONS, f"features_cache={here['cache']}"]
+    straight = app(*options, folder=tmp_path / "straight")
+    assert summary(straight.folder)["stages"][-1]["steps"] == 5  # of 15
+    with monkeypatch.context() as patched:
+        at_call(run, "evaluated", 0)(patched)
+        with pytest.raises(Killed):
+            app(*options, folder=tmp_path / "run")
+    app(*options, f"resume={tmp_path}/run", folder=tmp_path / "run")
+    check_same(tmp_path / "run", straight.folder)
+    with pytest.raises(SystemExit, match="is at the end of its run, and nothing is left to train"):
+        app(*options, f"resume={tmp_path}/run", folder=tmp_path / "run")
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+CACHED_LAST = "[{name: all, epochs: 2}, {name: head, epochs: 3, features: cached, schedule: {name: cosine}}]"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [12, 17, None])
+def test_a_cached_stage_behind_others_goes_on(at, app, tmp_path, monkeypatch):
+    options = [*OPTIONS[:-1], f"recipe.stages={CACHED_LAST}", "schedule=cosine", f"features_cache={tmp_path}/cache"]
+    straight = app(*options, folder=tmp_path / "straight")
+    with monkeypatch.context() as patched:
+        (at_call(run, "evaluated", 0) if at is None else at_step(at))(patched)
+        with pytest.raises(Killed):
+            app(*options, folder=tmp_path / "run")
+    app(*options, f"resume={tmp_path}/run", folder=tmp_path / "run")
+    check_same(tmp_path / "run", straight.folder)
+
+
 def test_the_seconds_of_the_processes_before_count_on(app, small, tmp_path, monkeypatch):
     """A step takes a second here, and nothing else any."""
     clock, seeded = [0], StepSeed.on_train_batch_start
@@ -240,6 +291,23 @@ def test_an_interrupted_run_leaves_what_happened(options, tmp_path):
     assert "test/acc" not in left
     assert (tmp_path / "timeline.png").stat().st_size > 10_000
     assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("occasion", ["test", "look"])
+def test_a_run_stopped_behind_its_last_stage_goes_on_to_the_figures(occasion, options, straight, tmp_path):
+    arguments = [*options, f"hydra.run.dir={tmp_path}", f"resume={tmp_path}"]
+    stopped = start(arguments, 0, occasion, SIGNAL="SIGINT")
+    assert stopped.returncode == 1, stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    left = summary(tmp_path)
+    assert (left["interrupted"], left["steps"], len(left["stages"])) == (True, 30, 3)
+    assert "test/acc" not in left
+    done = start(arguments)
+    assert done.returncode == 0, done.stderr
+    check_same(tmp_path, straight)
+    assert summary(tmp_path)["interrupted"] is False
 
 
 @pytest.mark.slow

@@ -241,6 +241,17 @@ def test_another_way_of_serving_shares_what_was_read(first):
     assert other.with_config(DigitsConfig()).size == (8, 8)
 
 
+def test_whichever_reads_first_reads_the_same():
+    first, second = (build(SyntheticConfig(**SMALL)) for _ in range(2))
+    small = second.with_config(SyntheticConfig(**{**SMALL, "size": 4}))
+    first.setup()
+    small.setup()
+    second.setup()
+    assert small.size == (4, 4)
+    assert second.fingerprint("train") == first.fingerprint("train")
+    assert second.mean == first.mean
+
+
 def test_files_are_listed_and_checked_once(folder, monkeypatch):
     root = folder({"train/a": 4, "train/b": 4, "val/a": 2, "val/b": 2})
     (root / "train" / "a" / "bad.jpg").write_bytes(b"")

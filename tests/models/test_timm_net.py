@@ -11,7 +11,7 @@ from lightcycle.models import TimmConfig, head_name, weights_stats
 from lightcycle.models.surgery import replace_head
 from lightcycle.transfer.cut import split_head
 
-timm = pytest.importorskip("timm")
+timm = pytest.importorskip("timm", reason="the extra lightcycle[timm] is not installed")
 
 FAMILIES = {
     "resnet10t.c3_in1k": "fc",

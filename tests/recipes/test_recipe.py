@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,15 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule
 
 from lightcycle.callbacks import ParamScheduler, stage_of
+from lightcycle.data.config import SyntheticConfig
+from lightcycle.data.features import FeatureData
+from lightcycle.data.module import build
+from lightcycle.models import Classifier, ResNet, SGDConfig
 from lightcycle.recipes import Recipe, Stage, find
 from lightcycle.recipes.record import read
 from lightcycle.recipes.timeline import lines
 from lightcycle.schedules import SGDR, Constant, CosineAnnealing
+from lightcycle.transfer.cut import HeadOnly
 from toys import Toy, learnable_loader, toy_loader
 
 QUIET = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False}
@@ -171,10 +177,72 @@ def test_a_torn_checkpoint_is_passed_over_for_the_one_before_it(tmp_path, capsys
     for path in last.parent.iterdir():
         path.write_bytes(b"")
     place = find(tmp_path / "cut", ["head", "all"])
-    assert (place.index, place.path, place.border) == (0, None, None)
+    assert (place.index, place.path, place.state) == (0, None, None)
     assert place.said.endswith("the run starts anew")
     with pytest.raises(ValueError, match=r"is no whole checkpoint; resume the run's folder"):
         find(last, ["head", "all"])
+
+
+def test_a_torn_checkpoint_does_not_take_the_place_of_a_whole_one(tmp_path):
+    with pytest.raises(Stops):
+        recipe().fit(toy(), Data(), folder=tmp_path, callbacks=[Kill(16)], **QUIET)
+    last, previous = (tmp_path / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt"))
+    last.write_bytes(last.read_bytes()[:-2000])
+    with pytest.raises(Stops):  # behind the first checkpoint of the run that goes on
+        recipe().fit(toy(), Data(), folder=tmp_path, resume=tmp_path, callbacks=[Kill(16)], **QUIET)
+    steps = [torch.load(path, weights_only=True)["global_step"] for path in (last, previous)]
+    assert steps == [15, 10]
+
+
+class Ends(Callback):
+    """Ends the fit early, as a callback that has seen enough does."""
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        if trainer.global_step == 10:
+            trainer.should_stop = True
+
+
+def test_a_last_stage_that_ended_early_is_not_trained_on(tmp_path):
+    straight, resumed = toy(), toy()
+    records = recipe().fit(straight, Data(), folder=tmp_path, callbacks=[Ends()], **QUIET)
+    assert [record.steps for record in records] == [5, 5]
+    again = recipe().fit(resumed, Data(), folder=tmp_path, resume=tmp_path, callbacks=[Ends()], **QUIET)
+    assert [(r.points, r.validations, r.figures) for r in again] == [
+        (r.points, r.validations, r.figures) for r in records
+    ]
+    assert same(weights(resumed), weights(straight))
+    with pytest.raises(ValueError, match=r"is at the end of training, and what is left is done in its own folder"):
+        recipe().fit(toy(), Data(), folder=tmp_path / "other", resume=tmp_path, **QUIET)
+
+
+def test_a_recipe_does_not_begin_in_the_folder_of_another_run(tmp_path):
+    recipe().fit(toy(), Data(), folder=tmp_path, **QUIET)
+    with pytest.raises(
+        ValueError, match=f"folder must be one without a run .got {tmp_path}, which holds one.; resume="
+    ):
+        recipe().fit(toy(), Data(), folder=tmp_path, **QUIET)
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.write_bytes(b"torn")
+    with pytest.raises(Stops):  # anew, and what the run before left is gone
+        recipe().fit(toy(), Data(), folder=tmp_path, resume=tmp_path, callbacks=[Kill(2)], **QUIET)
+    assert not list((tmp_path / "checkpoints").iterdir())
+    assert not list((tmp_path / "stages").glob("*.*"))
+
+
+def test_records_of_the_stages_behind_are_forgotten(tmp_path):
+    early = tmp_path / "checkpoints" / "early.ckpt"
+
+    def two():
+        return Recipe([Stage(name="a", epochs=2), Stage(name="b", epochs=1)])
+
+    with pytest.raises(Stops):
+        two().fit(toy(), Data(), folder=tmp_path, callbacks=[Kill(7)], **QUIET)
+    early.write_bytes((tmp_path / "checkpoints" / "last.ckpt").read_bytes())
+    two().fit(toy(), Data(), folder=tmp_path, resume=tmp_path, **QUIET)
+    assert (tmp_path / "stages" / "1-b.json").exists()
+    with pytest.raises(Stops):
+        two().fit(toy(), Data(), folder=tmp_path, resume=early, callbacks=[Kill(8)], **QUIET)
+    assert not list((tmp_path / "stages").glob("*.*"))
 
 
 def test_a_whole_checkpoint_of_objects_is_not_taken_for_a_torn_one(tmp_path):
@@ -240,6 +308,68 @@ def test_a_stage_with_a_module_of_its_own_shares_the_net(tmp_path):
     after = torch.load(tmp_path / "stages" / "0-head.ckpt", weights_only=True)["state_dict"]
     assert torch.equal(after["body.0.weight"], body)
     assert not torch.equal(after["head.weight"], head)
+
+
+def test_a_stage_with_data_of_its_own(tmp_path):
+    class Larger(Data):
+        def train_dataloader(self):
+            return learnable_loader()  # 16 batches
+
+    stages = [Stage(name="few", epochs=1), Stage(name="many", epochs=2, data=Larger()), Stage(name="again", epochs=1)]
+    records = Recipe(stages).fit(toy(), Data(), folder=tmp_path, **QUIET)
+    assert [record.steps for record in records] == [5, 32, 5]
+
+
+class Looks(Callback):
+    """What is shown, and the weights at the end of each stage."""
+
+    def __init__(self):
+        self.shown, self.held = [], {}
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.shown.append((*batch[0].shape[1:], trainer.datamodule.config.flip))
+
+    def on_train_end(self, trainer, pl_module):
+        self.held[stage_of(trainer).name] = weights(pl_module)
+
+    def __deepcopy__(self, memo):  # one for all stages
+        return self
+
+
+def images_in_three_ways(folder, *callbacks, cache, resume=None):
+    """Small, as cached features, whole: 3 + 6 + 3 steps."""
+    torch.manual_seed(0)
+    net, optimizer = ResNet(3, 4, width=4), SGDConfig(lr=0.1)
+    images = build(SyntheticConfig(n_train=30, n_val=9, n_test=7, size=8, classes=4, batch_size=10))
+    small = Stage(name="small", epochs=1, data=lambda data: data.with_config(replace(data.config, size=4, flip=True)))
+    cached = Stage(
+        name="cached",
+        epochs=2,
+        data=lambda data: FeatureData(data, net, "head.1", cache),
+        module=lambda module: Classifier(HeadOnly(net, "head.1"), optimizer.build),
+    )
+    module = Classifier(net, optimizer.build)
+    run = Recipe([small, cached, Stage(name="large", epochs=1)])
+    run.fit(module, images, folder=folder, callbacks=list(callbacks), resume=resume, **QUIET)
+    return weights(module)
+
+
+def test_sizes_and_cached_features_without_the_app(tmp_path):
+    looks = Looks()
+    images_in_three_ways(tmp_path / "run", looks, cache=tmp_path / "cache")
+    assert looks.shown == [(3, 4, 4, True)] * 3 + [(64, False)] * 6 + [(3, 8, 8, False)] * 3
+    small, cached, large = looks.held.values()
+    moved = {name for name in small if not torch.equal(small[name], cached[name])}
+    assert moved == {"net.head.1.weight", "net.head.1.bias"}
+    assert not torch.equal(cached["net.head.1.weight"], large["net.head.1.weight"])
+
+
+@pytest.mark.parametrize("at", [4, 7, 9, 10])
+def test_a_cached_stage_behind_others_goes_on_from_its_middle(at, tmp_path):
+    straight = images_in_three_ways(tmp_path / "straight", cache=tmp_path / "a")
+    with pytest.raises(Stops):
+        images_in_three_ways(tmp_path / "cut", Kill(at), cache=tmp_path / "b")
+    assert same(images_in_three_ways(tmp_path / "cut", cache=tmp_path / "b", resume=tmp_path / "cut"), straight)
 
 
 REFUSED = [

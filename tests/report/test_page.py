@@ -1,6 +1,7 @@
 """One page, nothing outside it, readable on a phone."""
 
 import base64
+import io
 import json
 import random
 import re
@@ -10,6 +11,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lightcycle.report import Chart, Code, Picture, Section, Table, Text, Timeline, draw, records, report
 from lightcycle.report.cycles import by_cycle
@@ -210,9 +212,20 @@ def test_pictures_are_found_by_their_names_and_shown_once(run):
     assert (images[0]["width"], images[0]["height"]) == png_pixels(run / "timeline.png")
 
 
-def png_pixels(path):
-    from PIL import Image
+def test_photos_are_embedded_as_jpeg(run):
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(run / "most_wrong_test.png")
+    assert (run / "most_wrong_test.png").stat().st_size > LIGHT
+    (timeline, *_, photo) = [attrs for tag, attrs in read(report(run, "photos", {})).tags if tag == "img"]
+    assert timeline["src"].startswith("data:image/png;base64,")
+    kind, _, data = photo["src"].partition(";base64,")
+    assert kind == "data:image/jpeg"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as shown:
+        assert shown.size == (900, 900)
+        assert shown.format == "JPEG"
 
+
+def png_pixels(path):
     with Image.open(path) as image:
         return tuple(map(str, image.size))
 
@@ -240,7 +253,11 @@ def test_a_page_of_records_escapes_and_aligns():
 
 def stage(index, name, **more):
     base = {"index": index, "name": name, "first_step": 20 * index, "steps": 20, "epochs": 2.0, "seconds": 61.0}
-    base |= {"groups": ["body/decay", "body/no_decay", "head/decay"], "ratios": [0.25, 0.25, 1.0], "rates": [[0, 0.5]]}
+    base |= {
+        "groups": ["body/decay", "body/no_decay", "head/decay"],
+        "ratios": [0.25, 0.25, 1.0],
+        "rates": [[0, 9.0], [0, 0.5]],
+    }
     base |= {"cycle_ends": [10, 20], "validations": [[20 * index + 10, 0.25], [20 * index + 20, 0.625]]}
     return base | {"figures": {"val/acc": 0.625, "train/loss": 9.0}, "points": [[0, [0.1], None, 2.0]]} | more
 

@@ -112,7 +112,9 @@ TIMM = {
 
 @pytest.mark.parametrize(("name", "stages"), TIMM.items(), ids=TIMM)
 def test_timms_own_stages(name, stages):
-    net = pytest.importorskip("timm").create_model(name, num_classes=3)
+    net = pytest.importorskip("timm", reason="the extra lightcycle[timm] is not installed").create_model(
+        name, num_classes=3
+    )
     groups = by_stages(net, head_name(net))
     assert [group.name for group in groups] == [*stages, "head"]
     check_partition(net, groups)

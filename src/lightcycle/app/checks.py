@@ -99,6 +99,7 @@ def check(config: DictConfig, parts: dict[str, Any]) -> None:
     features.check(config, parts["data"])
     tta.check(config, parts["data"])
     _check_snapshots(config, parts["schedule"])
+    _check_stop(config, parts["schedule"], parts["trainer"])
     layers.check(config)
     resizing.check(config, parts["trainer"].overfit_batches)
     _check_share(parts["data"].batch_size, parts["trainer"])
@@ -163,11 +164,34 @@ def _check_snapshots(config: DictConfig, schedule: Schedule) -> None:
     """Snapshots are taken where cycles end; any run long enough shows whether there are some."""
     if not config.callbacks.get("snapshot_ensemble"):
         return
-    if not schedule.bind(Horizon.of_epochs([10**6] * math.ceil(schedule.epochs or 1000)), stretch=True).cycle_ends:
+    if not _has_cycles(schedule):
         raise ValueError(
             f"callbacks.snapshot_ensemble keeps the model at the ends of cycles, and {type(schedule).__name__} has "
             "none; schedule=snapshot has equal ones, sgdr and clr have some"
         )
+
+
+def _check_stop(config: DictConfig, schedule: Schedule, trainer: TrainerConfig) -> None:
+    """Over-fitting is judged by the validation at the end of each cycle."""
+    if not config.callbacks.get("stop_on_overfitting"):
+        return
+    if not _has_cycles(schedule):
+        raise ValueError(
+            f"until: overfitting (callbacks.stop_on_overfitting) judges at the ends of cycles, and "
+            f"{type(schedule).__name__} has none; take schedule=sgdr or clr"
+        )
+    never = trainer.limit_val_batches == 0
+    if never or trainer.check_val_every_n_epoch != 1:
+        name = "limit_val_batches" if never else "check_val_every_n_epoch"
+        raise ValueError(
+            "until: overfitting (callbacks.stop_on_overfitting) needs a validation after every epoch "
+            f"(got trainer.{name}={getattr(trainer, name)}); leave one of the two out"
+        )
+
+
+def _has_cycles(schedule: Schedule) -> bool:
+    long = Horizon.of_epochs([10**6] * math.ceil(schedule.epochs or 1000))
+    return bool(schedule.bind(long, stretch=True).cycle_ends)
 
 
 def _check_share(batch_size: int, trainer: TrainerConfig) -> None:

@@ -1,5 +1,6 @@
 """What a run leaves in its folder: summary.json, the timeline with what happened, the page, the short table."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from lightcycle.app import environment, overview, perf, plan, resizing
 from lightcycle.app.settings import Settings
 from lightcycle.callbacks.checkpoints import LAST
 from lightcycle.recipes import StageRecord, timeline
-from lightcycle.recipes.record import finished
+from lightcycle.recipes.record import PAGE, finished
 from lightcycle.report.files import write_json, write_text
 from lightcycle.report.run_page import page_of
 from lightcycle.report.table import print_table
@@ -28,6 +29,7 @@ def files(
     figures: dict[str, float],
 ) -> dict[str, Any]:
     """Writes everything, and returns the summary; called once, on the first process."""
+    (folder / PAGE).unlink(missing_ok=True)  # of a run that was stopped: the page is what says that this one is over
     summary = summarize(stages, choices, trainer, records, figures)
     title = overview.headline(stages, choices)
     summary["title"] = title
@@ -44,6 +46,7 @@ def interrupted(stages: Stages, choices: dict[str, str], folder: Path, trainer: 
     """The same for a run that somebody stopped, as far as it came; nothing before its first step."""
     records = finished(folder, [s.name for s in stages])
     if records:
+        records[-1].interrupted = True  # the run was: behind this stage, if not in it
         files(stages[: len(records)], choices, folder, trainer, records, records[-1].figures)
 
 
@@ -78,7 +81,7 @@ def summarize(
         "lr_find": findings(records),
         **resizing.figures(trainer),
         "features": settings.features,
-        "features_seconds": getattr(trainer.datamodule, "filled_seconds", None),
+        "features_seconds": _sum(record.features_seconds for record in records),
         "seed": settings.seed,
         "monitor": settings.monitor,
         "parameters": sum(p.numel() for p in trainer.lightning_module.parameters()),
@@ -91,6 +94,11 @@ def summarize(
         "versions": environment.versions(),
         "machine": environment.machine(),
     }
+
+
+def _sum(seconds: Iterable[float | None]) -> float | None:
+    known = [each for each in seconds if each is not None]
+    return sum(known) if known else None
 
 
 def _stage(settings: Settings, record: StageRecord) -> dict[str, Any]:

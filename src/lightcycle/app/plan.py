@@ -49,12 +49,24 @@ def bound(settings: Settings, run: Horizon) -> BoundSchedule:
     """The schedule over that horizon; a run cut short by ``max_steps`` has the whole of it, in small.
 
     Raises:
-        ValueError: where it does not fit, with what makes the run as long as it is.
+        ValueError: where it does not fit, with what makes the run as long as it is; where a cycle cannot be judged.
     """
     try:
-        return settings.schedule.bind(run, stretch=settings.cuts_short(run))
+        plan = settings.schedule.bind(run, stretch=settings.cuts_short(run))
     except ValueError as error:
         raise ValueError(f"{error} ({_length(settings, run)})") from error
+    _check_ends(settings, plan)
+    return plan
+
+
+def _check_ends(settings: Settings, plan: BoundSchedule) -> None:
+    """A cycle that ends inside an epoch has no validation at its end, by which over-fitting could be judged."""
+    inside = [end for end in plan.cycle_ends if end not in plan.horizon.starts]
+    if settings.config.callbacks.get("stop_on_overfitting") and inside and not settings.cuts_short(plan.horizon):
+        raise ValueError(
+            "until: overfitting (callbacks.stop_on_overfitting) judges a cycle by the validation at its end, and one "
+            f"of {settings.name} ends inside an epoch, after {inside[0]} steps; give cycles of whole epochs"
+        )
 
 
 def _length(settings: Settings, run: Horizon) -> str:

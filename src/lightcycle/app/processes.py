@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from lightcycle.recipes.record import holds_another
+
 if TYPE_CHECKING:  # torch and Lightning take seconds to import
     from lightning.pytorch import Trainer
 
@@ -21,8 +23,6 @@ ADDRESS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"
 """What Lightning leaves in the environment when it starts processes: the next run would take itself for one of them."""
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 """A process in which one of them is not 0 is not the first of its run: that one may have begun to write already."""
-KEPT = ("summary.json", "checkpoints/last.ckpt")
-"""What makes a folder that of a run, which another one does not overwrite."""
 
 
 def started(pattern: str) -> str:
@@ -75,8 +75,7 @@ def keep_other_run(resume: str | None) -> None:
     if hydra.mode is RunMode.MULTIRUN or any(os.environ.get(name, "0") != "0" for name in RANKS):
         return
     folder = Path(hydra.runtime.output_dir)
-    goes_on = resume is not None and Path(resume).resolve().is_relative_to(folder.resolve())
-    if not goes_on and any((folder / kept).exists() for kept in KEPT):
+    if holds_another(folder, resume):
         raise ValueError(
             f"hydra.run.dir must be a folder without a run (got {folder}, which holds one); resume={folder} goes on "
             "with it, another folder or none begins anew"

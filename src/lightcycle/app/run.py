@@ -44,10 +44,10 @@ def train(config: DictConfig) -> float | None:
         track.begin(run.trainer.loggers, OmegaConf.to_container(config), choices)
         try:
             records, figures = _run(stages[-1], run, folder, place)
-        except SystemExit:  # Lightning's answer to Ctrl-C
-            if run.trainer.is_global_zero and run.trainer.interrupted:
+        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning answers Ctrl-C by the second
+            if run.trainer.is_global_zero and (run.trainer.interrupted or isinstance(stop, KeyboardInterrupt)):
                 leave.interrupted(stages, choices, folder, run.trainer)
-            raise
+            raise (stop if isinstance(stop, SystemExit) else SystemExit(1)) from None
         if run.trainer.is_global_zero:
             write_text(folder / "config.yaml", saved_config(config, choices))
             summary = leave.files(stages, choices, folder, run.trainer, records, figures)

@@ -1,6 +1,7 @@
 """``LastCheckpoint``: the run as it was at the end of the latest epoch, and of the one before, each file whole."""
 
 import os
+import zipfile
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -67,7 +68,7 @@ def save_whole(trainer: Trainer, path: Path, *, weights_only: bool = False, keep
     trainer.save_checkpoint(temp, weights_only=weights_only)
     if trainer.is_global_zero:
         _sync(temp)
-        if keep is not None and path.exists():
+        if keep is not None and zipfile.is_zipfile(path):  # a torn one does not take the place of a whole one
             os.replace(path, keep)
         os.replace(temp, path)
         _sync(path.parent)

@@ -74,10 +74,10 @@ class MemoryData(ImageData):
         return Augment(c.crop, c.flip, c.erase, (255 * torch.tensor(self.mean)).round())
 
     def _read(self) -> dict[str, tuple[Tensor, Tensor]]:
-        arrays = sources.load(self.config)
+        arrays = sources.load(self.read_as)
         labels = arrays.y_train.numpy()
         train, val = self._split(labels)
-        train = train[limit(labels[train], self.config.limit)]
+        train = train[limit(labels[train], self.read_as.limit)]
         x, y = arrays.x_train, arrays.y_train
         return {"train": (x[train], y[train]), "val": (x[val], y[val]), "test": (arrays.x_test, arrays.y_test)}
 

@@ -19,8 +19,8 @@ from lightcycle.callbacks import (
     StopOnOverfitting,
 )
 from lightcycle.recipes import timeline
-from lightcycle.recipes.record import FOLDER, StageRecord, stem
-from lightcycle.recipes.resume import find
+from lightcycle.recipes.record import FOLDER, StageRecord, holds_another, stem
+from lightcycle.recipes.resume import find, forget
 from lightcycle.recipes.runner import Fit, run_fits
 from lightcycle.recipes.stage import WORDS, Stage
 from lightcycle.report.timeline import draw
@@ -74,20 +74,31 @@ class Recipe:
             folder: where the run's files go.
             seed: of the randomness in steps, and of the finder's batches.
             watch: the metric in the picture.
-            resume: a run's folder, or a checkpoint file; a folder without a checkpoint starts anew.
+            resume: a run's folder, or a checkpoint file; a folder without a checkpoint starts anew. A run that was over
+                gives its records and weights once more.
             options: Lightning's Trainer's; its callbacks are copied for each stage.
 
         Returns:
             A record for each stage.
+
+        Raises:
+            ValueError: in a sentence, if the folder holds another run, or a checkpoint is of another recipe.
         """
         if bound := [name for name in ("max_epochs", "max_steps") if name in options]:
             raise ValueError(f"{bound[0]} comes from the stages' lengths; leave it out")
         folder, shared = Path(folder), options.pop("callbacks", None) or []
+        if holds_another(folder, resume):
+            raise ValueError(
+                f"folder must be one without a run (got {folder}, which holds one); resume={str(folder)!r} goes on "
+                "with it, another folder begins anew"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         place = find(resume, [stage.name for stage in self.stages])
         usual = {"default_root_dir": folder, "num_sanity_val_steps": 0, "max_epochs": 1, "enable_checkpointing": False}
         trainer = Trainer(**{**usual, **options})
         shared = [*shared, *trainer.callbacks]
+        if place.root is None and trainer.is_global_zero:
+            forget(folder)  # torn checkpoints, and what lies beside them
         if place.said and trainer.is_global_zero:
             print(place.said)
         fits = [self._fit(i, module, datamodule, folder, seed, watch, shared) for i in range(len(self.stages))]
@@ -114,9 +125,15 @@ class Recipe:
             epochs=stage.length,
             callbacks=[*_callbacks(stage, index, folder, seed, watch), *copy.deepcopy(shared)],
             module=freed(module, stage.module),
-            data=lambda: datamodule if stage.data is None else stage.data,
+            data=lambda: _data(stage, datamodule),
             carries=index > 0 and stage.lr in WORDS,
         )
+
+
+def _data(stage: Stage, datamodule: Any) -> Any:
+    if callable(stage.data):
+        return stage.data(datamodule)
+    return datamodule if stage.data is None else stage.data
 
 
 def freed(net: Any, make: Callable[[Any], Any] | None = None) -> Callable[[], Any]:

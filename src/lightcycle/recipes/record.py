@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -10,7 +11,7 @@ from typing import Any
 
 from lightcycle.report.files import write_json
 
-FOLDER = "stages"
+FOLDER, PAGE = "stages", "report.html"
 
 
 @dataclass(kw_only=True)
@@ -35,6 +36,7 @@ class StageRecord:
         seconds: spent on these steps; of a process that was cut off, those up to the checkpoint that was resumed.
         lr_find: what the LR finder found.
         interrupted: whether somebody stopped it.
+        features_seconds: of them, spent on computing features; `None` where none are used.
     """
 
     name: str
@@ -60,6 +62,7 @@ class StageRecord:
     seconds: float = 0.0
     lr_find: list[dict[str, Any]] = field(default_factory=list)
     interrupted: bool = False
+    features_seconds: float | None = None
 
     @property
     def last_step(self) -> int:
@@ -105,6 +108,24 @@ def finished(folder: Path, names: Iterable[str]) -> list[StageRecord]:
             break
         records.append(read(path))
     return records
+
+
+KEPT = ("summary.json", "checkpoints/last.ckpt")
+"""What makes a folder that of a run, which another one does not overwrite."""
+
+
+def holds_another(folder: Path, resume: str | os.PathLike | None) -> bool:
+    """Whether a folder holds a run that is not the one which goes on."""
+    goes_on = resume is not None and Path(resume).resolve().is_relative_to(folder.resolve())
+    return not goes_on and any((folder / kept).exists() for kept in KEPT)
+
+
+def forget_from(folder: Path, index: int) -> None:
+    """Takes away what a run left that went on from this stage before: records, weights, summary and page."""
+    records = [path for path in (folder / FOLDER).glob("[0-9]*-*") if path.suffix in (".json", ".ckpt")]
+    later = [path for path in records if int(path.name.partition("-")[0]) >= index]
+    for path in [folder / PAGE, folder / "summary.json", *later]:
+        path.unlink(missing_ok=True)
 
 
 def _number(value: float | None) -> float:

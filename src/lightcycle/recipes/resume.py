@@ -1,5 +1,6 @@
 """Where a run goes on: the latest checkpoint that is whole, and the stage it is of."""
 
+import json
 import os
 import pickle
 import re
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from lightcycle.callbacks.checkpoints import LAST, PREVIOUS
-from lightcycle.recipes.record import FOLDER
+from lightcycle.recipes.record import PAGE, forget_from
 
 
 @dataclass
@@ -22,7 +23,8 @@ class Place:
     Args:
         index: the stage to run next.
         path: the checkpoint inside that stage; `None` starts the stage anew.
-        border: what a checkpoint at the end of the stage before holds; `None` at the very beginning.
+        state: what the checkpoint holds, of inside the stage or of the end of the one before; `None` at the very start.
+        epochs: of the run, where its last stage was over; `None` where there is something left to train.
         first_step, first_epoch: those of the run when the stage of `path` began.
         root: folder of the run that goes on, with the records of its stages; `None` where nothing goes on.
         said: what to tell of it, in a line.
@@ -30,7 +32,8 @@ class Place:
 
     index: int = 0
     path: Path | None = None
-    border: dict[str, Any] | None = field(default=None, repr=False)
+    state: dict[str, Any] | None = field(default=None, repr=False)
+    epochs: int | None = None
     first_step: int = 0
     first_epoch: int = 0
     root: Path | None = None
@@ -67,6 +70,13 @@ def find(source: str | os.PathLike | None, names: Sequence[str]) -> Place:
     return Place(said="; ".join([*torn, f"no checkpoint in {source}: the run starts anew"]))
 
 
+def is_over(root: Path) -> bool:
+    """Whether the run in a folder came to its end: its page is there, and nobody stopped it."""
+    summary = root / "summary.json"
+    stopped = summary.exists() and json.loads(summary.read_text(encoding="utf-8")).get("interrupted", False)
+    return (root / PAGE).exists() and not stopped
+
+
 def _place(path: Path, state: dict[str, Any], names: Sequence[str], root: Path) -> Place:
     """The place that a checkpoint stands for; at the end of a stage that is the next one's beginning."""
     mark = state.get("callbacks", {}).get("StageMark", {"name": names[0], "index": 0, "finished": False})
@@ -79,9 +89,10 @@ def _place(path: Path, state: dict[str, Any], names: Sequence[str], root: Path) 
     at = f"step {state['global_step']}"
     if mark["finished"] and index + 1 < len(names):
         said = f"{path.name} is the end of stage {name}: going on with {names[index + 1]} at {at}"
-        return Place(index + 1, border=state, root=root, said=said)
+        return Place(index + 1, state=state, root=root, said=said)
     begin = {key: mark.get(key, 0) for key in ("first_step", "first_epoch")}
-    return Place(index, path, root=root, said=f"going on from {path.name} at {at}", **begin)
+    said = f"going on from {path.name} at {at}" + (", the end of training" if mark["finished"] else "")
+    return Place(index, path, state, state["epoch"] if mark["finished"] else None, root=root, said=said, **begin)
 
 
 def _load(path: Path) -> dict[str, Any] | None:
@@ -108,9 +119,8 @@ def _load(path: Path) -> dict[str, Any] | None:
 
 def forget(folder: Path) -> None:
     """Takes away what another run left in a folder and would pass for this run's: checkpoints, records, snapshots."""
+    forget_from(folder, 0)
     checkpoints = [folder / "checkpoints" / name for name in (LAST, PREVIOUS)]
-    records = [path for path in (folder / FOLDER).glob("*") if path.suffix in (".json", ".ckpt")]
     members = [folder / "snapshots.png", *(folder / "snapshots").glob("*")]
-    looks = [*folder.glob("evaluate.*"), folder / "report.html"]
-    for path in [*checkpoints, *records, *members, *looks, folder / "summary.json"]:
+    for path in [*checkpoints, *members, *folder.glob("evaluate.*")]:
         path.unlink(missing_ok=True)

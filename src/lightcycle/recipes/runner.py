@@ -12,10 +12,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightcycle.callbacks.base_rates import BaseRates
 from lightcycle.callbacks.checkpoints import LastCheckpoint, save_last
+from lightcycle.callbacks.param_scheduler import ParamScheduler
 from lightcycle.callbacks.requeue import Requeue
 from lightcycle.callbacks.stage import StageMark
 from lightcycle.recipes.record import StageRecord, finished
-from lightcycle.recipes.resume import Place
+from lightcycle.recipes.resume import Place, is_over
 from lightcycle.recipes.writer import RecordWriter
 from lightcycle.schedules import Schedule
 
@@ -56,35 +57,40 @@ def run_fits(
         ValueError: where nothing is left to train.
     """
     place, names = place or Place(), [fit.name for fit in fits]
+    if place.epochs is not None and _replans(fits[place.index]):
+        place.epochs = None  # a longer plan: there may be something left to train after all
+    if place.epochs is not None:
+        _check_over(place, folder)
     records = _earlier(place, names, folder)
-    if place.border is not None:
-        restore_border(trainer, fits[place.index - 1].module(), place.border)
+    if place.state is not None and place.path is None:
+        restore_border(trainer, fits[place.index - 1].module(), place.state)
     for index in range(place.index, len(fits)):
-        path = place.path if index == place.index else None
-        began = (place.first_step, place.first_epoch) if path else (trainer.global_step, trainer.current_epoch)
-        fit = fits[index]
+        fit, there = fits[index], place if index == place.index else Place(index)
         if fit.carries and records:
             fit.callbacks = [BaseRates(records[-1].rates[-1][1]), *fit.callbacks]
-        records.append(_run(trainer, fit, StageMark(names[index], index, len(fits)), folder, path, began))
+        records.append(_run(trainer, fit, StageMark(names[index], index, len(fits)), folder, there))
         if records[-1] is None:
             records[-1] = _over(place, names, index)
     return records, trainer.lightning_module
 
 
-def _run(
-    trainer: Trainer, fit: Fit, mark: StageMark, folder: Path, path: Path | None, began: tuple[int, int]
-) -> StageRecord | None:
+def _run(trainer: Trainer, fit: Fit, mark: StageMark, folder: Path, place: Place) -> StageRecord | None:
     """One stage; `None` where the checkpoint was at its end."""
+    began = (place.first_step, place.first_epoch) if place.path else (trainer.global_step, trainer.current_epoch)
     mark.began_at(*began)
     writer = RecordWriter(folder, mark)
     requeue = [Requeue(folder / "checkpoints")] if SLURMEnvironment.detect() else []
     trainer.callbacks = arranged([mark, *fit.callbacks, writer, *requeue])
     trainer.fit_loop.epoch_loop.max_steps = began[0] + fit.max_steps if fit.max_steps >= 0 else -1
-    trainer.fit_loop.max_epochs = began[1] + fit.epochs
+    trainer.fit_loop.max_epochs = began[1] + fit.epochs if place.epochs is None else place.epochs
     if mark.count > 1:
         rank_zero_info(f"stage {mark.index + 1} of {mark.count}: {mark.name}")
+    module = fit.module()
+    if place.path is not None:
+        restore_weights(module, place.state)  # Lightning does so behind the data, which may be features of this body
+        place.state = None  # its optimizer is not held to the end of the run
     try:
-        trainer.fit(fit.module(), datamodule=fit.data(), ckpt_path=path, weights_only=True)
+        trainer.fit(module, datamodule=fit.data(), ckpt_path=place.path, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         writer.interrupted(trainer)
         raise
@@ -111,11 +117,38 @@ def restore_border(trainer: Trainer, module: LightningModule, state: dict[str, A
     trainer.fit_loop.epoch_loop.max_steps = -1  # with a bound on steps, Lightning takes every state for a half epoch
     trainer.fit_loop.load_state_dict(loops)
     trainer.fit_loop.epoch_loop.val_loop.restarting = False  # the next stage's first validation is a new one
-    module.load_state_dict(state["state_dict"])
-    module.on_load_checkpoint(state)
+    restore_weights(module, state)
     plugin = trainer.precision_plugin
     if scaler := state.get(type(plugin).__qualname__):
         plugin.load_state_dict(scaler)
+
+
+def restore_weights(module: LightningModule, state: dict[str, Any]) -> None:
+    """Puts a checkpoint's weights into a module, as Lightning does."""
+    module.on_load_checkpoint(state)
+    module.load_state_dict(state["state_dict"], strict=module.strict_loading)
+
+
+def _replans(fit: Fit) -> bool:
+    """Whether the fit may be planned otherwise than the checkpoint was."""
+    return any(isinstance(callback, ParamScheduler) and callback.on_resume != "same" for callback in fit.callbacks)
+
+
+def _check_over(place: Place, folder: Path) -> None:
+    """Refuses a run that has come to its end, and one whose last figures would be missed in another folder."""
+    if is_over(place.root):
+        raise ValueError(_NOTHING_LEFT.format(path=place.path))
+    if place.root.resolve() != folder.resolve():
+        raise ValueError(
+            f"resume={place.path} is at the end of training, and what is left is done in its own folder (got {folder}"
+            f"); give {place.root} as the run's folder too"
+        )
+
+
+_NOTHING_LEFT = (
+    "resume={path} is at the end of its run, and nothing is left to train; resume an earlier checkpoint, or go on with "
+    "epochs=... on_resume=replan"
+)
 
 
 def _earlier(place: Place, names: list[str], folder: Path) -> list[StageRecord]:
@@ -132,9 +165,6 @@ def _earlier(place: Place, names: list[str], folder: Path) -> list[StageRecord]:
 def _over(place: Place, names: list[str], index: int) -> StageRecord:
     """The record of a last stage that was over already: a run that was cut off behind it goes on to its test."""
     records = finished(place.root, names)
-    if len(records) > index and not (place.root / "report.html").exists():
+    if len(records) > index and not is_over(place.root):
         return records[index]
-    raise ValueError(
-        f"resume={place.path} is at the end of its run, and nothing is left to train; resume an earlier checkpoint, or "
-        "go on with epochs=... on_resume=replan"
-    )
+    raise ValueError(_NOTHING_LEFT.format(path=place.path))

@@ -26,7 +26,8 @@ class Stage:
         depth: layer groups that train, counted from the head; `None` is all.
         groups: the layer groups, as in ``GradualUnfreezing``.
         callbacks: of this stage alone; every fit has fresh copies.
-        data: a datamodule of this stage's own.
+        data: a datamodule of this stage's own, or makes it out of the run's: the same images in another size, otherwise
+            augmented, or the features that a frozen body gives for them.
         module: makes this stage's module out of the run's, such as a head over cached features; both share the net.
         until: ``"overfitting"`` ends the stage at the cycle behind which it only over-fits.
 

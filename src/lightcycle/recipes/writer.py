@@ -14,7 +14,7 @@ from lightcycle.callbacks.range_test import lr_ratios
 from lightcycle.callbacks.recorder import Recorder
 from lightcycle.callbacks.stage import StageMark
 from lightcycle.callbacks.stop_on_overfitting import StopOnOverfitting
-from lightcycle.recipes.record import FOLDER, StageRecord, stem
+from lightcycle.recipes.record import FOLDER, StageRecord, forget_from, stem
 
 
 class RecordWriter(Callback):
@@ -28,6 +28,10 @@ class RecordWriter(Callback):
         self.folder, self.mark = folder, mark
         self.record: StageRecord | None = None
         self._began = time.perf_counter()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            forget_from(self.folder, self.mark.index)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)
@@ -48,7 +52,7 @@ class RecordWriter(Callback):
 
     def interrupted(self, trainer: Trainer) -> None:
         """Writes what happened so far, if anything did."""
-        if the(ParamScheduler, trainer).plan is not None and trainer.optimizers and self.record is None:
+        if trainer.global_step > self.mark.first_step and self.record is None:
             self._write(trainer, interrupted=True)
 
     def _write(self, trainer: Trainer, interrupted: bool = False) -> None:
@@ -87,6 +91,7 @@ def recorded(trainer: Trainer, mark: StageMark, seconds: float) -> StageRecord:
         figures={**numbers(trainer.callback_metrics), **kept},
         seconds=seconds,
         lr_find=found,
+        features_seconds=getattr(trainer.datamodule, "filled_seconds", None),
     )
 
 

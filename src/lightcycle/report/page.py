@@ -117,11 +117,11 @@ class Album:
         return [(path, caption) for pattern, caption in named for path in sorted(self.folder.glob(pattern))]
 
     def _part(self, caption: str, path: Path) -> Part:
-        size = path.stat().st_size
-        if size > self.room:
-            return Text(f"{caption}: {path.name}, {size / 1e6:.1f} MB, lies beside this page.")
+        picture = Picture(caption, path, photo=path.name.startswith(PHOTOS))
+        if (size := len(picture.image[1])) > self.room:
+            return Text(f"{caption}: {path.name}, {path.stat().st_size / 1e6:.1f} MB, lies beside this page.")
         self.room -= size
-        return Picture(caption, path, photo=path.name.startswith(PHOTOS))
+        return picture
 
 
 def _table(rows: Records) -> list[Part]:

@@ -101,7 +101,7 @@ def groups(stages: list[dict[str, Any]]) -> Records:
     rows: dict[str, dict[str, Any]] = {}
     for stage in stages:
         column = f"lr, {stage['name']}" if len(stages) > 1 else "lr"
-        highest = max((rate for _, rate in stage["rates"]), default=None)
+        highest = max(dict(stage["rates"]).values(), default=None)  # of a step the last: the finder's is applied
         for name, ratio in zip(stage["groups"], stage["ratios"], strict=True):
             if group := name.rpartition("/")[0]:  # without one it is the optimizer's own, such as all that do not decay
                 rows.setdefault(group, {"group": group})[column] = None if highest is None else ratio * highest
