@@ -108,6 +108,7 @@ def test_one_cycle_needs_the_seconds_of_the_recipe(bench):
     with pytest.raises(ValueError, match="one_cycle is as long as world_class, which has not run; add it: --arms"):
         bench.options_of(results, "one_cycle")
     results.pieces["world_class, seed 0"] = a_run()
+    assert bench.options_of(results, "ulmfit") == ["recipe=ulmfit"]
     assert "epochs: 6, lr: auto" in bench.options_of(results, "one_cycle")[1]
 
 
