@@ -23,7 +23,8 @@ def test_a_run_ends_with_a_look_at_its_mistakes(app, small, test, part):
     page = (run.folder / "report.html").read_text()
     for picture in ("confusion", "reliability", "most_wrong"):
         assert (run.folder / f"{picture}_{part}.png").read_bytes()[1:4] == b"PNG"
-    assert page.count("data:image/png") >= 4  # with the timeline
+    assert page.count("data:image/png") >= 3  # with the timeline
+    assert page.count("data:image/jpeg") == 1  # the mistakes
 
 
 def test_it_is_what_evaluate_finds_and_evaluate_renews_the_page(app, small):

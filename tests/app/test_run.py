@@ -127,8 +127,13 @@ def test_a_run_resumed_anywhere_is_the_straight_run(app, small, tmp_path):
 def test_resuming_with_another_plan_is_a_choice(app, small, tmp_path):
     first = app(*small, "schedule=cosine", "epochs=1", folder=tmp_path / "first")
     more = (*small, "schedule=cosine", "epochs=2", f"resume={first.folder}/checkpoints/last.ckpt")
-    with pytest.raises(SystemExit, match=r"error: the checkpoint was planned as CosineAnnealing.*on_resume"):
+    with pytest.raises(SystemExit, match=r"is at the end of its run, and nothing is left to train; .*on_resume=replan"):
         app(*more, folder=tmp_path / "same")
+    (first.folder / "report.html").unlink()  # as if killed in its test
+    with pytest.raises(SystemExit, match=r"is at the end of training, and what is left is done in its own folder"):
+        app(*more, folder=tmp_path / "same")
+    with pytest.raises(SystemExit, match=r"planned as CosineAnnealing.*, epochs=1 .got .*, epochs=2.; "):
+        app(*more, folder=first.folder)
     run = app(*more, "on_resume=replan", folder=tmp_path / "replan")
     assert summary(run.folder)["steps"] == 10
     assert summary(run.folder)["images_per_second"] == pytest.approx(80 / summary(run.folder)["seconds"])

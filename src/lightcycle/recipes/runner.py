@@ -15,7 +15,7 @@ from lightcycle.callbacks.checkpoints import LastCheckpoint, save_last
 from lightcycle.callbacks.param_scheduler import ParamScheduler
 from lightcycle.callbacks.requeue import Requeue
 from lightcycle.callbacks.stage import StageMark
-from lightcycle.recipes.record import StageRecord, finished
+from lightcycle.recipes.record import FOLDER, StageRecord, finished, read, stem
 from lightcycle.recipes.resume import Place, is_over
 from lightcycle.recipes.writer import RecordWriter
 from lightcycle.schedules import Schedule
@@ -60,7 +60,7 @@ def run_fits(
     if place.epochs is not None and _replans(fits[place.index]):
         place.epochs = None  # a longer plan: there may be something left to train after all
     if place.epochs is not None:
-        _check_over(place, folder)
+        _check_over(place, folder, fits[place.index])
     records = _earlier(place, names, folder)
     if place.state is not None and place.path is None:
         restore_border(trainer, fits[place.index - 1].module(), place.state)
@@ -134,14 +134,22 @@ def _replans(fit: Fit) -> bool:
     return any(isinstance(callback, ParamScheduler) and callback.on_resume != "same" for callback in fit.callbacks)
 
 
-def _check_over(place: Place, folder: Path) -> None:
-    """Refuses a run that has come to its end, and one whose last figures would be missed in another folder."""
+def _check_over(place: Place, folder: Path, fit: Fit) -> None:
+    """Refuses a run that has come to its end, one planned otherwise, and one whose last figures belong elsewhere."""
     if is_over(place.root):
         raise ValueError(_NOTHING_LEFT.format(path=place.path))
     if place.root.resolve() != folder.resolve():
         raise ValueError(
             f"resume={place.path} is at the end of training, and what is left is done in its own folder (got {folder}"
             f"); give {place.root} as the run's folder too"
+        )
+    record = read(place.root / FOLDER / f"{stem(place.index, fit.name)}.json")
+    epochs = len(record.lengths) if record.lengths and fit.max_steps < 0 else fit.epochs
+    then, now = (f"{plan}, epochs={n}" for plan, n in ((record.schedule, epochs), (repr(fit.schedule), fit.epochs)))
+    if then != now:
+        raise ValueError(
+            f"resume={place.path} is at the end of training, which was planned as {then} (got {now}); take that plan to "
+            "finish it, or on_resume=replan to go on"
         )
 
 
