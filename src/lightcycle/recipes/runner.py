@@ -148,8 +148,8 @@ def _check_over(place: Place, folder: Path, fit: Fit) -> None:
     then, now = (f"{plan}, epochs={n}" for plan, n in ((record.schedule, epochs), (repr(fit.schedule), fit.epochs)))
     if then != now:
         raise ValueError(
-            f"resume={place.path} is at the end of training, which was planned as {then} (got {now}); take that plan to "
-            "finish it, or on_resume=replan to go on"
+            f"resume={place.path} is at the end of training, which was planned as {then} (got {now}); take that plan "
+            "to finish it, or on_resume=replan to go on"
         )
 
 
