@@ -2,7 +2,7 @@
 
 A step is a forward and a backward pass and the optimizer's update on one batch in memory. The arms of a case take
 turns, in a new order each time, so that whatever else runs on the machine meets all of them alike; on a CPU the seconds
-are those of the process. Medians of the turns; the ratio is to the first arm.
+are those of the process, behind a step that warms up. Medians of the turns; the ratio is to the first arm.
 
     python scripts/bench/perf.py --threads 1
     python scripts/bench/perf.py --threads 1 --compile     # minutes of compilation on a CPU
@@ -93,6 +93,7 @@ def measure(args: argparse.Namespace, name: str) -> dict[str, float]:
         shuffle(order)
         for arm in order:
             keep_freed(ARMS[arm].keep_memory)
+            arms[arm]()  # so that each arm has the memory that it would have in a run
             spent = _seconds(arms[arm], device, args.steps)
             if turn:  # the first warms up
                 seconds[arm].append(spent)

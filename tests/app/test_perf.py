@@ -12,6 +12,12 @@ from lightcycle.data.config import SyntheticConfig
 from lightcycle.models.depthwise import SinglePrecisionConv2d
 
 
+@pytest.fixture(autouse=True)
+def memory_as_before():
+    yield
+    perf.memory.keep_freed(False)
+
+
 def settings(size=32, told=None, accelerator="cpu", **options):
     trainer = SimpleNamespace(precision=told, accelerator=accelerator)
     return SimpleNamespace(trainer=trainer, perf=PerfConfig(**options), data=SyntheticConfig(size=size))
@@ -74,6 +80,7 @@ def singles(net):
 def test_slow_depthwise_convolutions_keep_single_precision(native, monkeypatch):
     assert singles(perf.prepare(settings(), depthwise())) == 1
     assert singles(perf.prepare(settings(told="bf16-mixed"), depthwise())) == 1
+    assert singles(perf.prepare(settings(told="bf16"), depthwise())) == 1
     assert singles(perf.prepare(settings(depthwise=False), depthwise())) == 0
     assert singles(perf.prepare(settings(told="32-true"), depthwise())) == 0
     assert singles(perf.prepare(settings(size=8), depthwise())) == 0
@@ -83,7 +90,8 @@ def test_slow_depthwise_convolutions_keep_single_precision(native, monkeypatch):
 
 def test_memory_is_kept_by_runs_on_a_processor(monkeypatch):
     told = []
-    monkeypatch.setattr(perf.memory, "keep_freed", lambda: told.append(True))
+    monkeypatch.setattr(perf.memory, "can_keep", lambda: True)
+    monkeypatch.setattr(perf.memory, "keep_freed", told.append)
     for kept, run in [
         (True, settings()),
         (False, settings(size=8)),
@@ -93,7 +101,11 @@ def test_memory_is_kept_by_runs_on_a_processor(monkeypatch):
     ]:
         told.clear()
         perf.prepare(run, torch.nn.Conv2d(3, 4, 3))
-        assert bool(told) == perf.keeps_memory(run) == ("freed memory kept" in perf.describe(run)) == kept
+        assert told == [kept]
+        assert perf.keeps_memory(run) == ("freed memory kept" in perf.describe(run)) == kept
+    monkeypatch.setattr(perf.memory, "can_keep", lambda: False)
+    assert "memory" not in perf.describe(settings())
+    monkeypatch.undo()  # before what this module does to leave memory as it was
 
 
 def test_flags_are_read_as_linux_says_them(tmp_path):
@@ -115,6 +127,8 @@ def test_it_is_said_and_kept(app, tmp_path, capsys):
     assert "computed in bf16-mixed, channels_last" in capsys.readouterr().out
     left = json.loads((run.folder / "summary.json").read_text())
     assert (left["precision"], left["channels_last"]) == ("bf16-mixed", True)
+    assert left["single_precision_depthwise"] is True
+    assert left["keeps_memory"] is perf.memory.can_keep()
 
 
 def test_channels_last_moves_rounding_only(app, tmp_path, capsys):

@@ -14,6 +14,7 @@ from lightcycle.app import run
 from lightcycle.app.schema import PROJECT
 from lightcycle.callbacks import StepSeed, StopOnOverfitting, checkpoints, range_test
 from lightcycle.data import features as feature_data
+from lightcycle.models import Classifier
 from lightcycle.recipes import writer
 
 pytestmark = pytest.mark.filterwarnings("ignore:LR finder")  # on so few images it sometimes has no suggestion
@@ -237,7 +238,12 @@ def test_a_last_stage_that_ended_early_is_not_trained_on(here, app, tmp_path, mo
     check_same(tmp_path / "run", straight.folder)
     with pytest.raises(SystemExit, match="is at the end of its run, and nothing is left to train"):
         app(*options, f"resume={tmp_path}/run", folder=tmp_path / "run")
+    with pytest.raises(SystemExit, match="is at the end of its run, and nothing is left to train"):
+        app(*options, f"resume={tmp_path}/run", "on_resume=replan", folder=tmp_path / "run")
     assert (tmp_path / "run" / "report.html").exists()
+    (tmp_path / "run" / "summary.json").unlink()  # as a sweep does that makes an interrupted run again
+    app(*options, f"resume={tmp_path}/run", "on_resume=replan", folder=tmp_path / "run")
+    check_same(tmp_path / "run", straight.folder)
 
 
 CACHED_LAST = "[{name: all, epochs: 2}, {name: head, epochs: 3, features: cached, schedule: {name: cosine}}]"
@@ -308,6 +314,21 @@ def test_a_run_stopped_behind_its_last_stage_goes_on_to_the_figures(occasion, op
     assert done.returncode == 0, done.stderr
     check_same(tmp_path, straight)
     assert summary(tmp_path)["interrupted"] is False
+
+
+def test_a_stop_before_the_first_new_step_leaves_the_run_as_it_was(app, small, tmp_path, monkeypatch):
+    def stop(self):
+        raise KeyboardInterrupt
+
+    def left(folder):
+        return {name: (folder / name).read_bytes() for name in ("summary.json", "report.html", "evaluate.json")}
+
+    before, handler = left(app(*small, "schedule=cosine", "epochs=1").folder), signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(Classifier, "on_fit_start", stop)
+    with pytest.raises(SystemExit):
+        app(*small, "schedule=cosine", "epochs=2", "on_resume=replan", f"resume={tmp_path}/run")
+    signal.signal(signal.SIGINT, handler)  # which Lightning has switched off
+    assert left(tmp_path / "run") == before
 
 
 @pytest.mark.slow

@@ -132,7 +132,7 @@ def test_resuming_with_another_plan_is_a_choice(app, small, tmp_path):
     (first.folder / "report.html").unlink()  # as if killed in its test
     with pytest.raises(SystemExit, match=r"is at the end of training, and what is left is done in its own folder"):
         app(*more, folder=tmp_path / "same")
-    with pytest.raises(SystemExit, match=r"planned as CosineAnnealing.*, epochs=1 .got .*, epochs=2.; "):
+    with pytest.raises(SystemExit, match=r"planned as CosineAnnealing.*, epochs=1 .5 steps. .got .*, epochs=2.; "):
         app(*more, folder=first.folder)
     run = app(*more, "on_resume=replan", folder=tmp_path / "replan")
     assert summary(run.folder)["steps"] == 10

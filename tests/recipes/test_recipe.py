@@ -213,6 +213,35 @@ def test_a_last_stage_that_ended_early_is_not_trained_on(tmp_path):
     assert same(weights(resumed), weights(straight))
     with pytest.raises(ValueError, match=r"is at the end of training, and what is left is done in its own folder"):
         recipe().fit(toy(), Data(), folder=tmp_path / "other", resume=tmp_path, **QUIET)
+    (tmp_path / "stages" / "1-all.json").unlink()
+    with pytest.raises(ValueError, match=r"is at the end of its run, and nothing is left to train"):
+        recipe().fit(toy(), Data(), folder=tmp_path, resume=tmp_path, **QUIET)
+
+
+class Late(Toy):
+    """Makes its last layer where Lightning asks for it."""
+
+    def __init__(self):
+        super().__init__(groups=1, lrs=(0.1,))
+        self.head = None
+
+    def configure_model(self):
+        if self.head is None:
+            torch.manual_seed(1)
+            self.head = torch.nn.Linear(8, 3)
+
+
+def test_a_module_that_makes_its_layers_late_goes_on_too(tmp_path):
+    def fit(module, folder, **options):
+        torch.manual_seed(0)
+        module.body[0].reset_parameters()
+        Recipe([Stage(name="all", epochs=3)]).fit(module, Data(), folder=tmp_path / folder, **options, **QUIET)
+        return weights(module)
+
+    straight = fit(Late(), "straight")
+    with pytest.raises(Stops):
+        fit(Late(), "cut", callbacks=[Kill(7)])
+    assert same(fit(Late(), "cut", resume=tmp_path / "cut"), straight)
 
 
 def test_a_recipe_does_not_begin_in_the_folder_of_another_run(tmp_path):
@@ -269,7 +298,8 @@ def test_the_recipe_of_another_run_is_refused(tmp_path):
     recipe().fit(toy(), Data(), folder=tmp_path, **QUIET)
     with pytest.raises(ValueError, match=r"saved in stage 1 \(all\), and this recipe's stages are all, more"):
         find(tmp_path, ["all", "more"])
-    (tmp_path / "report.html").write_text("")  # what a run leaves last
+    (tmp_path / "report.html").write_text("")
+    (tmp_path / "summary.json").write_text("{}")  # what a run of the app leaves last
     with pytest.raises(ValueError, match="is at the end of its run, and nothing is left to train"):
         recipe().fit(toy(), Data(), folder=tmp_path, resume=tmp_path, **QUIET)
 

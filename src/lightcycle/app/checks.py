@@ -173,7 +173,7 @@ def _check_snapshots(config: DictConfig, schedule: Schedule) -> None:
 
 def _check_stop(config: DictConfig, schedule: Schedule, trainer: TrainerConfig) -> None:
     """Over-fitting is judged by the validation at the end of each cycle."""
-    if not config.callbacks.get("stop_on_overfitting"):
+    if not config.callbacks.get("stop_on_overfitting") or trainer.max_steps >= 1:  # which a trial of few steps skips
         return
     if not _has_cycles(schedule):
         raise ValueError(

@@ -43,7 +43,12 @@ def files(
 
 
 def interrupted(stages: Stages, choices: dict[str, str], folder: Path, trainer: Trainer) -> None:
-    """The same for a run that somebody stopped, as far as it came; nothing before its first step."""
+    """The same for a run that somebody stopped, as far as it came; nothing where nothing has happened.
+
+    Training takes the summary of before away: where it is there, this process has only looked at what it goes on with.
+    """
+    if (folder / "summary.json").exists() or trainer.datamodule is None:
+        return
     records = finished(folder, [s.name for s in stages])
     if records:
         records[-1].interrupted = True  # the run was: behind this stage, if not in it

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from lightcycle.app.settings import Settings
 
 AUTO, FULL, HALF = "auto", "32-true", "bf16-mixed"
+HALVES = (HALF, "bf16")  # Lightning has two names for it
 SMALL = 28  # pixels of a side below which neither pays: docs/perf.md has the figures
 CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 SWITCH = (AUTO, True, False)
@@ -97,7 +98,15 @@ def is_channels_last(settings: Settings) -> bool:
 def keeps_memory(settings: Settings) -> bool:
     """Whether the run keeps what it frees."""
     wanted = settings.perf.keep_memory
-    return not _is_small(settings) and is_processor(settings.trainer.accelerator) if wanted == AUTO else bool(wanted)
+    if wanted == AUTO:
+        wanted = not _is_small(settings) and is_processor(settings.trainer.accelerator)
+    return bool(wanted) and memory.can_keep()
+
+
+def spares_depthwise(settings: Settings) -> bool:
+    """Whether slow depthwise convolutions are left in single precision."""
+    half = precision(settings) in HALVES and is_processor(settings.trainer.accelerator)
+    return half and bool(settings.perf.depthwise)
 
 
 def prepare(settings: Settings, net: nn.Module) -> nn.Module:
@@ -110,11 +119,10 @@ def prepare(settings: Settings, net: nn.Module) -> nn.Module:
 
     from lightcycle.models.depthwise import keep_single_precision
 
-    if keeps_memory(settings):
-        memory.keep_freed()
+    memory.keep_freed(keeps_memory(settings))
     if is_channels_last(settings):
         net.to(memory_format=torch.channels_last)
-    if settings.perf.depthwise and precision(settings) == HALF and is_processor(settings.trainer.accelerator):
+    if spares_depthwise(settings):
         keep_single_precision(net)
     if settings.perf.compile:
         if not torch.cuda.is_available() and not any(map(shutil.which, COMPILERS)):
@@ -136,6 +144,7 @@ def describe(settings: Settings) -> str:
 def figures(settings: Settings) -> dict[str, Any]:
     """What summary.json says of it."""
     found = {"precision": precision(settings), "channels_last": is_channels_last(settings)}
+    found |= {"single_precision_depthwise": spares_depthwise(settings), "keeps_memory": keeps_memory(settings)}
     return {**found, "compiled_graphs": graphs()} if settings.perf.compile else found
 
 

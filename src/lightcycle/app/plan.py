@@ -64,8 +64,8 @@ def _check_ends(settings: Settings, plan: BoundSchedule) -> None:
     inside = [end for end in plan.cycle_ends if end not in plan.horizon.starts]
     if settings.config.callbacks.get("stop_on_overfitting") and inside and not settings.cuts_short(plan.horizon):
         raise ValueError(
-            "until: overfitting (callbacks.stop_on_overfitting) judges a cycle by the validation at its end, and one "
-            f"of {settings.name} ends inside an epoch, after {inside[0]} steps; give cycles of whole epochs"
+            "until: overfitting (callbacks.stop_on_overfitting) judges a cycle by the validation at its end, and a "
+            f"cycle of stage {settings.name} ends inside an epoch, after {inside[0]} steps; give cycles of whole epochs"
         )
 
 

@@ -36,7 +36,7 @@ class ImageData(LightningDataModule):
     def __init__(self, config: DataConfig, seed: int = 0, stats: Stats | None = None) -> None:
         super().__init__()
         self.config, self.seed = config, seed
-        self.read_as = config  # whoever of those that share the images reads them, they are the same
+        self.read_as = config  # datamodules that share images all read them by the config of the first
         self.counts: Counts = count(config)
         self.num_classes, self.channels, self.size = self.counts.classes, self.counts.channels, self.counts.size
         self.classes = self.counts.names

@@ -114,6 +114,10 @@ KEPT = ("summary.json", "checkpoints/last.ckpt")
 """What makes a folder that of a run, which another one does not overwrite."""
 
 
+LOOKS = ("evaluate.*", "confusion_*.png", "reliability_*.png", "most_wrong_*.png")
+"""What the last look at its images leaves of a run."""
+
+
 def holds_another(folder: Path, resume: str | os.PathLike | None) -> bool:
     """Whether a folder holds a run that is not the one which goes on."""
     goes_on = resume is not None and Path(resume).resolve().is_relative_to(folder.resolve())
@@ -121,10 +125,11 @@ def holds_another(folder: Path, resume: str | os.PathLike | None) -> bool:
 
 
 def forget_from(folder: Path, index: int) -> None:
-    """Takes away what a run left that went on from this stage before: records, weights, summary and page."""
+    """Takes away what lies in a folder of this stage and those behind it, and of the end of the run."""
     records = [path for path in (folder / FOLDER).glob("[0-9]*-*") if path.suffix in (".json", ".ckpt")]
     later = [path for path in records if int(path.name.partition("-")[0]) >= index]
-    for path in [folder / PAGE, folder / "summary.json", *later]:
+    looks = [path for pattern in LOOKS for path in folder.glob(pattern)]
+    for path in [folder / PAGE, folder / "summary.json", *looks, *later]:
         path.unlink(missing_ok=True)
 
 

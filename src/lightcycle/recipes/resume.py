@@ -71,10 +71,11 @@ def find(source: str | os.PathLike | None, names: Sequence[str]) -> Place:
 
 
 def is_over(root: Path) -> bool:
-    """Whether the run in a folder came to its end: its page is there, and nobody stopped it."""
+    """Whether the run in a folder came to its end: its summary and its page are there, and nobody stopped it."""
     summary = root / "summary.json"
-    stopped = summary.exists() and json.loads(summary.read_text(encoding="utf-8")).get("interrupted", False)
-    return (root / PAGE).exists() and not stopped
+    if not summary.exists() or not (root / PAGE).exists():
+        return False
+    return not json.loads(summary.read_text(encoding="utf-8")).get("interrupted", False)
 
 
 def _place(path: Path, state: dict[str, Any], names: Sequence[str], root: Path) -> Place:
@@ -122,5 +123,5 @@ def forget(folder: Path) -> None:
     forget_from(folder, 0)
     checkpoints = [folder / "checkpoints" / name for name in (LAST, PREVIOUS)]
     members = [folder / "snapshots.png", *(folder / "snapshots").glob("*")]
-    for path in [*checkpoints, *members, *folder.glob("evaluate.*")]:
+    for path in [*checkpoints, *members]:
         path.unlink(missing_ok=True)

@@ -57,13 +57,12 @@ def run_fits(
         ValueError: where nothing is left to train.
     """
     place, names = place or Place(), [fit.name for fit in fits]
-    if place.epochs is not None and _replans(fits[place.index]):
-        place.epochs = None  # a longer plan: there may be something left to train after all
     if place.epochs is not None:
-        _check_over(place, folder, fits[place.index])
+        _settle_over(place, folder, fits[place.index])
     records = _earlier(place, names, folder)
     if place.state is not None and place.path is None:
         restore_border(trainer, fits[place.index - 1].module(), place.state)
+        place.state = None  # its optimizer is not held to the end of the run
     for index in range(place.index, len(fits)):
         fit, there = fits[index], place if index == place.index else Place(index)
         if fit.carries and records:
@@ -87,8 +86,8 @@ def _run(trainer: Trainer, fit: Fit, mark: StageMark, folder: Path, place: Place
         rank_zero_info(f"stage {mark.index + 1} of {mark.count}: {mark.name}")
     module = fit.module()
     if place.path is not None:
-        restore_weights(module, place.state)  # Lightning does so behind the data, which may be features of this body
-        place.state = None  # its optimizer is not held to the end of the run
+        _restore_early(module, place.state["state_dict"])
+        place.state = None
     try:
         trainer.fit(module, datamodule=fit.data(), ckpt_path=place.path, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
@@ -117,16 +116,20 @@ def restore_border(trainer: Trainer, module: LightningModule, state: dict[str, A
     trainer.fit_loop.epoch_loop.max_steps = -1  # with a bound on steps, Lightning takes every state for a half epoch
     trainer.fit_loop.load_state_dict(loops)
     trainer.fit_loop.epoch_loop.val_loop.restarting = False  # the next stage's first validation is a new one
-    restore_weights(module, state)
+    module.on_load_checkpoint(state)
+    module.load_state_dict(state["state_dict"], strict=module.strict_loading)
     plugin = trainer.precision_plugin
     if scaler := state.get(type(plugin).__qualname__):
         plugin.load_state_dict(scaler)
 
 
-def restore_weights(module: LightningModule, state: dict[str, Any]) -> None:
-    """Puts a checkpoint's weights into a module, as Lightning does."""
-    module.on_load_checkpoint(state)
-    module.load_state_dict(state["state_dict"], strict=module.strict_loading)
+def _restore_early(module: LightningModule, weights: dict[str, Any]) -> None:
+    """Lightning restores weights behind the data, which may be features of this body; so they are put in before, too.
+
+    Not where layers are still to be made, by ``configure_model``: those cannot have been cut in two yet.
+    """
+    if module.state_dict().keys() == weights.keys():
+        module.load_state_dict(weights)
 
 
 def _replans(fit: Fit) -> bool:
@@ -134,23 +137,42 @@ def _replans(fit: Fit) -> bool:
     return any(isinstance(callback, ParamScheduler) and callback.on_resume != "same" for callback in fit.callbacks)
 
 
-def _check_over(place: Place, folder: Path, fit: Fit) -> None:
-    """Refuses a run that has come to its end, one planned otherwise, and one whose last figures belong elsewhere."""
-    if is_over(place.root):
+def _settle_over(place: Place, folder: Path, fit: Fit) -> None:
+    """What a checkpoint at the end of training means: the end, its figures are missing, or a longer plan goes on.
+
+    Raises:
+        ValueError: nothing is left; the plan is another one, unasked; what is left belongs into another folder.
+    """
+    then, now = _plans(place.root, place.index, fit)
+    if then != now and _replans(fit):
+        place.epochs = None
+    elif is_over(place.root):
         raise ValueError(_NOTHING_LEFT.format(path=place.path))
-    if place.root.resolve() != folder.resolve():
+    elif place.root.resolve() != folder.resolve():
         raise ValueError(
             f"resume={place.path} is at the end of training, and what is left is done in its own folder (got {folder}"
             f"); give {place.root} as the run's folder too"
         )
-    record = read(place.root / FOLDER / f"{stem(place.index, fit.name)}.json")
-    epochs = len(record.lengths) if record.lengths and fit.max_steps < 0 else fit.epochs
-    then, now = (f"{plan}, epochs={n}" for plan, n in ((record.schedule, epochs), (repr(fit.schedule), fit.epochs)))
-    if then != now:
+    elif then != now:
         raise ValueError(
             f"resume={place.path} is at the end of training, which was planned as {then} (got {now}); take that plan "
             "to finish it, or on_resume=replan to go on"
         )
+
+
+def _plans(root: Path, index: int, fit: Fit) -> tuple[str, str]:
+    """The plan of a stage that is over, by its record, and the one of now; the same where there is no record."""
+    path = root / FOLDER / f"{stem(index, fit.name)}.json"
+    now = f"{fit.schedule!r}, epochs={fit.epochs}" + (f", max_steps={fit.max_steps}" if fit.max_steps >= 0 else "")
+    if not path.exists():
+        return now, now
+    record = read(path)
+    whole = sum(record.lengths) if record.lengths else record.planned
+    bound = min(fit.max_steps, whole) if fit.max_steps >= 0 else whole
+    same_length = record.planned == bound and (fit.max_steps >= 0 or len(record.lengths or ()) in (0, fit.epochs))
+    if same_length and record.schedule == repr(fit.schedule):
+        return now, now
+    return f"{record.schedule}, epochs={len(record.lengths or ())} ({record.planned} steps)", now
 
 
 _NOTHING_LEFT = (

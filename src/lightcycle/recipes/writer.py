@@ -28,10 +28,13 @@ class RecordWriter(Callback):
         self.folder, self.mark = folder, mark
         self.record: StageRecord | None = None
         self._began = time.perf_counter()
+        self._filled: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             forget_from(self.folder, self.mark.index)
+        if (filled := getattr(trainer.datamodule, "filled_seconds", None)) is not None:
+            self._filled = (self._filled or 0.0) + filled
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)
@@ -45,19 +48,21 @@ class RecordWriter(Callback):
         return time.perf_counter() - self._began
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
+        return {"seconds": self.seconds, "filled": self._filled}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._began -= state_dict["seconds"]
+        self._filled = state_dict.get("filled")
 
     def interrupted(self, trainer: Trainer) -> None:
         """Writes what happened so far, if anything did."""
-        if trainer.global_step > self.mark.first_step and self.record is None:
+        begun = the(ParamScheduler, trainer).plan is not None and bool(trainer.optimizers)
+        if begun and trainer.global_step > self.mark.first_step and self.record is None:
             self._write(trainer, interrupted=True)
 
     def _write(self, trainer: Trainer, interrupted: bool = False) -> None:
         self.record = recorded(trainer, self.mark, self.seconds)
-        self.record.interrupted = interrupted
+        self.record.interrupted, self.record.features_seconds = interrupted, self._filled
         if trainer.is_global_zero:
             self.record.write(self.folder)
 
@@ -91,7 +96,6 @@ def recorded(trainer: Trainer, mark: StageMark, seconds: float) -> StageRecord:
         figures={**numbers(trainer.callback_metrics), **kept},
         seconds=seconds,
         lr_find=found,
-        features_seconds=getattr(trainer.datamodule, "filled_seconds", None),
     )
 
 
