@@ -31,6 +31,7 @@ CASES = {
     "photos 64 px, resnet of width 8": (3, 64, 32, ResNetConfig(width=8)),
     "photos 128 px, resnet of width 8": (3, 128, 32, ResNetConfig(width=8)),
     "photos 160 px, mobilenet_v2": (3, 160, 16, TorchvisionConfig(name="mobilenet_v2")),
+    "photos 160 px, mobilenet_v2, batch 64": (3, 160, 64, TorchvisionConfig(name="mobilenet_v2")),
 }
 """Channels, pixels, images in a batch, net."""
 
