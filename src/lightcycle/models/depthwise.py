@@ -1,8 +1,8 @@
 """Depthwise convolutions in single precision, where a processor's bfloat16 kernels for them are the slow ones.
 
-oneDNN has fast bfloat16 kernels for 3x3 depthwise convolutions of stride 1. Of strided ones the gradient of the images,
-and of larger ones that of the weights, fall back to plain loops, up to 80 times slower than in single precision: in a
-mobilenet_v2 the four strided convolutions take more than half of a step. docs/perf.md has the figures.
+There are fast bfloat16 kernels for 3x3 depthwise convolutions of stride 1. Of strided ones the gradient of the images,
+and of larger ones that of the weights, take plain loops, many times slower than in single precision: without those of
+its four strided convolutions, a mobilenet_v2's step is a fifth to two fifths shorter. docs/perf.md has the figures.
 """
 
 from __future__ import annotations
