@@ -93,3 +93,15 @@ def test_it_is_copied_and_loaded_as_any_other():
     plain.load_state_dict(torch.load(kept, weights_only=True))
     images = torch.randn(1, 8, 9, 9)
     assert torch.equal(plain(images), twin(images))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_it_is_compiled_in_one_graph():
+    torch.compiler.reset()
+    net, images = nn.Sequential(strided(), nn.ReLU()), torch.randn(2, 8, 9, 9)
+    keep_single_precision(net)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = net(images)
+        net.compile(fullgraph=True, backend="eager", dynamic=False)
+        assert torch.equal(net(images), expected)
