@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ def records(path: Path) -> list[Any]:
             at += BLOCK - at % BLOCK
             continue
         _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        if at + 7 + length > len(data):  # it is still being written
+            break
         part += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (FULL, LAST):
@@ -30,8 +33,19 @@ def records(path: Path) -> list[Any]:
     return found
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """One offline run: ``id``, ``tags``, ``group``, ``job_type``, ``config``, ``history``, ``summary``, ``exit``."""
+def read(folder: Path, ended: bool = True) -> dict[str, Any]:
+    """One offline run: ``id``, ``tags``, ``group``, ``job_type``, ``config``, ``history``, ``summary``, ``exit``.
+
+    The client's service may still be writing when its ``finish`` is back: the end of a run that has one is waited for.
+    """
+    for _ in range(60 if ended else 0):
+        if (told := _read(folder))["exit"] is not None:
+            return told
+        time.sleep(0.5)
+    return _read(folder)
+
+
+def _read(folder: Path) -> dict[str, Any]:
     (path,) = (folder / "wandb").glob("offline-run-*/run-*.wandb")
     told: dict[str, Any] = {"config": {}, "history": [], "summary": {}, "exit": None, "artifacts": []}
     for record in records(path):

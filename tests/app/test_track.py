@@ -89,7 +89,7 @@ def test_a_killed_run_leaves_its_config_and_figures(offline, tmp_path):
         f"time.sleep({3 * FLUSH_SECONDS}); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
-    told = read(tmp_path)
+    told = read(tmp_path, ended=False)
     assert told["config"]["lr"] == 0.1
     assert told["config"]["choices"] == {"schedule": "sgdr"}
     assert told["history"][0]["lr"] == 0.5
