@@ -57,9 +57,7 @@ def _sheet(folder: Path, data: ImageData, part: str, worst: list[dict[str, Any]]
     if not worst:
         return
     samples = torch.tensor([one["image"] for one in worst])
-    loader = data.make_loader(part, Chosen(n=len(worst), batch_size=len(worst), samples=samples))
-    ((images, _),) = loader.load(0, 0)
-    loader.close()
+    ((images, _),) = data.make_loader(part, Chosen(n=len(worst), batch_size=len(worst), samples=samples)).once()
     lines = [
         f"is {one['label']} ({one['probability_of_label']:.2f})\nsaid {one['taken_for']} ({one['probability']:.2f})"
         for one in worst

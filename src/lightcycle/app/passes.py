@@ -81,13 +81,9 @@ class Passes:
         return islice(self._load(part, rule, view or 0), self._count(part))
 
     def _load(self, part: str, rule: InTurn, epoch: int = 0) -> Iterator[Tensor]:
-        loader = self.data.make_loader(part, rule)
-        try:
-            for images, labels in loader.load(epoch, 0):
-                there = [images.to(self.data.device), labels]
-                yield self.data.on_after_batch_transfer(there, 0)[0].to(self.device)
-        finally:
-            loader.close()
+        for images, labels in self.data.make_loader(part, rule).once(epoch):
+            there = [images.to(self.data.device), labels]
+            yield self.data.on_after_batch_transfer(there, 0)[0].to(self.device)
 
     def _rule(self, part: str, seed: int | None = None) -> InTurn:
         size = self.data.config.eval_batch_size or 2 * self.data.config.batch_size

@@ -71,9 +71,5 @@ class ImagesInTurn:
     def _read(self, batch_size: int, first: int, epoch: int) -> Iterator[Tensor]:
         seed = self.data.seed if epoch else None
         batches = InTurn(n=self.n, batch_size=batch_size, first=first, seed=seed)
-        loader = self.data.make_loader(self.part, batches)
-        try:
-            for images, _ in loader.load(epoch, 0):
-                yield self.data.normalize(images.to(self.data.device, non_blocking=True))
-        finally:
-            loader.close()
+        for images, _ in self.data.make_loader(self.part, batches).once(epoch):
+            yield self.data.normalize(images.to(self.data.device, non_blocking=True))

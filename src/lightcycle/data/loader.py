@@ -108,6 +108,13 @@ class Loader(ABC):
     def load(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of an epoch from batch ``start`` on."""
 
+    def once(self, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of one epoch, and stop what reads ahead, also where nobody asks for the rest of them."""
+        try:
+            yield from self.load(epoch, 0)
+        finally:
+            self.close()
+
     def close(self) -> None:
         """Stop what reads ahead, if anything does; a later iteration starts it anew."""
 
